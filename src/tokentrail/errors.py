@@ -1,0 +1,47 @@
+"""Every exception tokentrail raises on purpose.
+
+TokentrailError
+├── ConfigurationError      a setting, URL or argument is wrong; the message says the fix
+│   └── MissingExtraError   a library is not installed; the message has the line that installs it
+├── StoreError              the store cannot be used
+│   ├── StoreCorruptError   the database file is damaged
+│   └── SchemaTooNewError   the database was written by a newer tokentrail
+└── QueryError              a question cannot be asked; the message names the parameter
+
+Nothing here is ever raised into a call of the host: doors and tracker count and log instead.
+"""
+
+from __future__ import annotations
+
+
+class TokentrailError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(TokentrailError, ValueError):
+    """A setting, URL or argument is wrong."""
+
+
+class MissingExtraError(ConfigurationError, ImportError):
+    """A library that this door needs is not installed."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(
+            f"{library} is not installed. Install it with:  pip install 'tokentrail[{extra}]'"
+        )
+
+
+class StoreError(TokentrailError):
+    """The store cannot be opened, read or written."""
+
+
+class StoreCorruptError(StoreError):
+    """The database file is damaged."""
+
+
+class SchemaTooNewError(StoreError):
+    """The database was written by a newer tokentrail than this one."""
+
+
+class QueryError(TokentrailError, ValueError):
+    """A question cannot be asked as it stands."""

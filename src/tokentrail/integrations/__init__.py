@@ -1,0 +1,1 @@
+"""The doors in: one file per library."""
