@@ -1,0 +1,1 @@
+"""tokentrail: the usage ledger for Python programs that call language models."""
