@@ -44,7 +44,7 @@ class guarded:  # noqa: N801  reads as a verb, like contextlib's
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return function(*args, **kwargs)
-            except Exception as error:  # noqa: BLE001  the one place: whatever it is, it is ours
+            except Exception as error:
                 _count(health, args[0] if args else None, where, error)
                 if STRICT:
                     raise
@@ -69,6 +69,6 @@ def _count(health: HealthSource, owner: object, where: str, error: Exception) ->
     try:
         counters = health if isinstance(health, Health) else health(owner)
         counters.fault(where, error)
-    except Exception:  # noqa: BLE001
+    except Exception:
         if STRICT:
             raise
