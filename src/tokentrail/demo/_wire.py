@@ -1,0 +1,140 @@
+"""How each endpoint writes an answer down: whole bodies, events of a stream, and names of counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from tokentrail.demo._reply import MISSING, Reply
+
+CREATED: Final = 1_767_225_600
+"""2026-01-01: a fixed `created`, since nobody should read the time of a call from it."""
+
+
+class Event(NamedTuple):
+    """One event of a stream; `counts` from the first one with text on, so that endpoints compare."""
+
+    data: dict[str, Any] | str
+    name: str | None = None
+    counts: bool = True
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply to one request, with the names both sides use for it."""
+
+    reply: Reply
+    body: Mapping[str, Any]
+    number: int
+
+    @property
+    def model(self) -> str:
+        return self.reply.model if self.reply.model is not None else str(self.body.get("model", ""))
+
+    @property
+    def choices(self) -> int:
+        asked = self.body.get("n")
+        return self.reply.n if self.reply.n is not None else asked if isinstance(asked, int) else 1
+
+    def id(self, prefix: str) -> str:
+        return self.reply.id if self.reply.id is not None else f"{prefix}{self.number:08d}"
+
+    @property
+    def asked_for_usage(self) -> bool:
+        options = self.body.get("stream_options")
+        return isinstance(options, Mapping) and options.get("include_usage") is True
+
+
+class Dialect(NamedTuple):
+    """One endpoint: its whole answer, its stream, its names for usage, its errors."""
+
+    whole: Callable[[Answer], dict[str, Any]]
+    events: Callable[[Answer], Iterator[Event]]
+    done: bool
+    """Whether a stream ends with `[DONE]`."""
+    error: Callable[[Answer], dict[str, Any]]
+
+
+# --- usage ---------------------------------------------------------------------------------------
+
+
+def chat_usage(reply: Reply) -> dict[str, Any] | None:
+    return dict(reply.usage) if isinstance(reply.usage, Mapping) else None
+
+
+def parts_of(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    parts = usage.get(key)
+    return parts if isinstance(parts, Mapping) else {}
+
+
+def responses_usage(reply: Reply) -> dict[str, Any] | None:
+    usage = chat_usage(reply)
+    if usage is None or "input_tokens" in usage:
+        return usage
+    return {
+        "input_tokens": usage.get("prompt_tokens"),
+        "input_tokens_details": {"cached_tokens": 0, **parts_of(usage, "prompt_tokens_details")},
+        "output_tokens": usage.get("completion_tokens"),
+        "output_tokens_details": {"reasoning_tokens": 0, **parts_of(usage, "completion_tokens_details")},
+        "total_tokens": usage.get("total_tokens"),
+    }
+
+
+def anthropic_usage(reply: Reply) -> dict[str, Any] | None:
+    """Anthropic counts cached input beside `input_tokens`, not inside."""
+    usage = chat_usage(reply)
+    if usage is None or "input_tokens" in usage:
+        return usage
+    details = parts_of(usage, "prompt_tokens_details")
+    read, written = details.get("cached_tokens", 0), details.get("cache_creation_tokens", 0)
+    return {
+        "input_tokens": usage["prompt_tokens"] - read - written,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": usage["completion_tokens"],
+    }
+
+
+def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of a usage as sent, in the ledger's names; only what is a count."""
+    anthropic = "input_tokens" in usage and "total_tokens" not in usage
+    read, written = usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens")
+    inputs = parts_of(usage, "prompt_tokens_details") or parts_of(usage, "input_tokens_details")
+    outputs = parts_of(usage, "completion_tokens_details") or parts_of(usage, "output_tokens_details")
+    whole = usage.get("prompt_tokens", usage.get("input_tokens"))
+    if anthropic and isinstance(whole, int):
+        whole += sum(part for part in (read, written) if isinstance(part, int))
+    found = {
+        "input_tokens": whole,
+        "output_tokens": usage.get("completion_tokens", usage.get("output_tokens")),
+        "cache_read_tokens": inputs.get("cached_tokens", read),
+        "cache_creation_tokens": inputs.get("cache_creation_tokens", written),
+        "reasoning_tokens": outputs.get("reasoning_tokens"),
+    }
+    return {name: count for name, count in found.items() if isinstance(count, int)}
+
+
+# --- pieces that dialects share ------------------------------------------------------------------
+
+
+def tool_calls(answer: Answer) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.get("id", f"call_{answer.number:04d}_{index}"),
+            "type": "function",
+            "function": {"name": call["name"], "arguments": _arguments(call)},
+        }
+        for index, call in enumerate(answer.reply.tool_calls)
+    ]
+
+
+def _arguments(call: Mapping[str, Any]) -> str:
+    arguments = call.get("arguments", {})
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
+def with_usage(body: dict[str, Any], reply: Reply, usage: dict[str, Any] | None) -> dict[str, Any]:
+    return body if reply.usage is MISSING else {**body, "usage": usage}
