@@ -1,4 +1,4 @@
-"""`context()`: for whom and why calls are made, inherited by everything inside; and the link between doors."""
+"""`context()`: for whom and why calls are made, inherited by all inside; and the link between doors."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ def _arm_threads() -> None:
         start(self)
 
     @functools.wraps(submit)
-    def submit_with_context(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def submit_with_context(
+        self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
         # A pool's thread outlives the context it was born in, so each piece of work brings its own.
         return submit(self, functools.partial(_run_in, current_context(), fn), *args, **kwargs)
 

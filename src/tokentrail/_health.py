@@ -7,6 +7,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
+STRICT = False
+"""Whether the tracker raises its own faults, after counting them. The tests of this package say yes."""
+
 logger = logging.getLogger("tokentrail")
 
 
@@ -35,7 +38,9 @@ class Health:
         """Count an error of ours that the host never saw."""
         with self._lock:
             self._faults[f"{where}:{type(error).__name__}"] += 1
-        self.warn(f"fault:{where}", f"tokentrail kept an error of its own from the host, in {where}: {error!r}")
+        self.warn(
+            f"fault:{where}", f"tokentrail kept an error of its own from the host, in {where}: {error!r}"
+        )
 
     def note(self, what: str, count: int = 1) -> None:
         """Count something worth knowing that is no loss."""

@@ -11,6 +11,7 @@ import itertools
 import os
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 Record: TypeAlias = dict[str, Any]
@@ -119,3 +120,24 @@ def new_id(now_us: int) -> str:
 def now_us() -> int:
     """The wall clock in microseconds since the epoch."""
     return time.time_ns() // 1000
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def to_us(moment: datetime) -> int:
+    """A moment as microseconds since the epoch, exactly; a naive one is UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_us(moment_us: int) -> datetime:
+    """Microseconds since the epoch as an aware datetime in UTC, exactly."""
+    return _EPOCH + timedelta(microseconds=moment_us)
+
+
+def iso(moment_us: int) -> str:
+    """Microseconds since the epoch as ISO 8601 in UTC, with Z."""
+    return from_us(moment_us).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

@@ -1,1 +1,17 @@
-"""The doors in: one file per library."""
+"""The doors in: one file per library, imported when it is first touched."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokentrail.integrations import langchain, litellm
+
+__all__ = ["langchain", "litellm"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"tokentrail.integrations.{name}")
+    raise AttributeError(f"module 'tokentrail.integrations' has no attribute {name!r}")

@@ -1,0 +1,140 @@
+"""Fields as callers write them → columns as they are stored: checked, cleaned, in exact units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from tokentrail._health import Health
+from tokentrail._records import (
+    BOOLEAN,
+    COLUMN_OF,
+    DURATION,
+    FIELDS,
+    INTEGER,
+    LIST,
+    LONG_TEXT,
+    MAPPING,
+    MONEY,
+    SCALES,
+    TEXT,
+    TIME,
+    Record,
+    to_us,
+)
+from tokentrail._redact import Clean, clean_json, clean_name, clean_text, safe_str
+
+_LARGEST: Final = 2**63 - 1
+
+
+def _text(value: Any) -> str:
+    return clean_name(value if isinstance(value, str) else safe_str(value))
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not -_LARGEST <= int(value) <= _LARGEST:
+        raise ValueError(value)
+    return int(value)
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, (bool, int)):
+        raise TypeError(value)
+    return bool(value)
+
+
+def _time(value: Any) -> int:
+    if isinstance(value, datetime):
+        return to_us(value)
+    if isinstance(value, str):
+        return to_us(datetime.fromisoformat(value))
+    return _scaled(TIME)(value)
+
+
+def _scaled(kind: int) -> Callable[[Any], int]:
+    scale = SCALES[kind]
+
+    def convert(value: Any) -> int:
+        number = float(value)
+        if isinstance(value, bool) or not math.isfinite(number):
+            raise ValueError(value)
+        return round(number * scale)
+
+    return convert
+
+
+def _list(value: Any) -> list[str]:
+    items = [value] if isinstance(value, str) else list(value)
+    return list(dict.fromkeys(_text(item) for item in items[:256]))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if type(value) is Clean:
+        return value
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    cleaned: dict[str, Any] = clean_json(value)
+    return cleaned
+
+
+_CONVERTERS: Final[Mapping[int, Callable[[Any], Any]]] = {
+    TEXT: _text, LONG_TEXT: clean_text, INTEGER: _integer, BOOLEAN: _boolean, TIME: _time,
+    DURATION: _scaled(DURATION), MONEY: _scaled(MONEY), LIST: _list, MAPPING: _mapping,
+}  # fmt: skip
+
+_COLUMNS: Final[Mapping[str, tuple[str, int, Callable[[Any], Any]]]] = {
+    name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind]) for name, kind in FIELDS.items()
+}
+_NOT_GIVEN: Final = frozenset(("finality",))
+
+
+def to_columns(fields: Mapping[str, Any], into: Record, health: Health) -> None:
+    """Write the fields that have a value into a record.
+
+    A value of the wrong kind costs only itself and is counted; a field that no column has is kept under
+    `attributes`, so that nothing a caller says is dropped.
+    """
+    strangers: dict[str, Any] | None = None
+    for name, value in fields.items():
+        if value is None:
+            continue
+        known = _COLUMNS.get(name)
+        if known is None or name in _NOT_GIVEN:
+            strangers = strangers or {}
+            strangers[name] = value
+            continue
+        column, kind, convert = known
+        # The common case in one look: a short ASCII name.
+        if kind == TEXT and type(value) is str and len(value) < 256 and value.isascii() and "\0" not in value:
+            into[column] = value
+            continue
+        try:
+            into[column] = convert(value)
+        except (TypeError, ValueError, OverflowError):
+            health.note(f"invalid_field:{name}")
+    if strangers is not None:
+        health.note("unknown_fields", len(strangers))
+        into["attributes"] = {**into.get("attributes", {}), **clean_json(strangers)}
+
+
+# --- errors ---
+
+_TIMEOUT_NAMES: Final = ("Timeout", "TimeoutError", "TimeoutException", "DeadlineExceeded")
+
+
+def is_timeout(error: BaseException | str) -> bool:
+    """Whether an exception says that time ran out, in whichever library's words."""
+    if isinstance(error, str):
+        return False
+    return isinstance(error, TimeoutError) or any(
+        kind.__name__.endswith(_TIMEOUT_NAMES) for kind in type(error).__mro__
+    )
+
+
+def describe_error(error: BaseException | str) -> dict[str, Any]:
+    """Type and message of an error, cut and cleaned of secrets."""
+    if isinstance(error, str):
+        return {"error_type": "Error", "error_message": clean_text(error)}
+    return {"error_type": type(error).__name__, "error_message": clean_text(error)}

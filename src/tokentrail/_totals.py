@@ -1,0 +1,171 @@
+"""Running totals since the tracker was made: provider → model → streaming or not, exact integers."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from tokentrail._records import FAILED, Record, iso
+
+_SUMS: Final = (
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
+    "tool_use_count", "tool_result_count", "tool_call_count",
+)  # fmt: skip
+_NAMES: Final = (
+    "requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
+    "tool_uses", "tool_results", "tool_calls", "total_duration_ms", "timed",
+)  # fmt: skip
+_REQUESTS, _ERRORS, _FIRST_SUM = 0, 1, 2
+_DURATION, _TIMED = 9, 10
+
+UNKNOWN: Final = "unknown"
+
+
+class Totals:
+    """Sums over ended calls. Adding with sign -1 takes a replaced end back out again."""
+
+    def __init__(self) -> None:
+        # (provider, model, is_streaming) → eleven sums; a tuple and not a joined text, which could not be
+        # split again: model names contain ':' and '/'.
+        self._leaves: dict[tuple[str | None, str | None, bool], list[int]] = {}
+        self._last: dict[tuple[str | None, str | None], int] = {}
+        self.statuses: dict[str, int] = {}
+        self.warnings = 0
+
+    def add(self, record: Record, sign: int) -> None:
+        """Add one call, or take it back."""
+        get = record.get
+        provider, model, status = get("provider"), get("model"), record["status"]
+        key = (provider, model, bool(get("is_streaming")))
+        leaf = self._leaves.get(key)
+        if leaf is None:
+            leaf = self._leaves[key] = [0] * len(_NAMES)
+        _add(leaf, record, sign)
+        if status in FAILED:
+            leaf[_ERRORS] += sign
+        duration = get("duration_us")
+        if duration is not None:
+            leaf[_DURATION] += sign * duration
+            leaf[_TIMED] += sign
+        self.statuses[status] = self.statuses.get(status, 0) + sign
+        self._touch(provider, model, get("ended_at") or record["started_at"])
+
+    def _touch(self, provider: str | None, model: str | None, moment: int) -> None:
+        if moment > self._last.get((provider, model), 0):
+            self._last[provider, model] = moment
+
+    def answer(
+        self, running: Iterable[Record], *, provider: str | None, model: str | None, include_active: bool
+    ) -> dict[str, Any]:
+        """The totals as nested plain dicts, filtered; running calls count once and in no average."""
+        wanted = _matcher(provider), _matcher(model)
+        leaves = {key: list(leaf) for key, leaf in self._leaves.items() if _passes(key, wanted)}
+        last = {key: moment for key, moment in self._last.items() if _passes(key, wanted)}
+        active = 0
+        for record in running:
+            key = (record.get("provider"), record.get("model"), bool(record.get("is_streaming")))
+            if not _passes(key, wanted):
+                continue
+            active += 1
+            if include_active:
+                _add(leaves.setdefault(key, [0] * len(_NAMES)), record, 1)
+                last[key[:2]] = max(last.get(key[:2], 0), record["started_at"])
+        top = _named(_sum(leaves.values()))
+        return {
+            "last_accessed": _iso(last.values()),
+            **{
+                name if name.startswith("total_") else f"total_{name}": value
+                for name, value in top.items()
+                if name != "average_duration_ms"
+            },
+            "average_duration_ms": top["average_duration_ms"],
+            "total_warnings": self.warnings,
+            "active_requests": active,
+            "providers": _providers(leaves, last),
+        }
+
+    @staticmethod
+    def matcher(provider: str | None, model: str | None) -> Callable[[Record], bool]:
+        """The filter of `answer`, for single records."""
+        wanted = _matcher(provider), _matcher(model)
+        return lambda record: _passes((record.get("provider"), record.get("model")), wanted)
+
+
+def _add(leaf: list[int], record: Record, sign: int) -> None:
+    leaf[_REQUESTS] += sign
+    get = record.get
+    for index, column in enumerate(_SUMS, _FIRST_SUM):
+        count = get(column)
+        if count:
+            leaf[index] += sign * count
+
+
+def _providers(
+    leaves: dict[tuple[str | None, str | None, bool], list[int]],
+    last: dict[tuple[str | None, str | None], int],
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    for name in sorted({key[0] or UNKNOWN for key in leaves}):
+        mine = {key: leaf for key, leaf in leaves.items() if (key[0] or UNKNOWN) == name}
+        models = sorted({key[1] or UNKNOWN for key in mine})
+        answer[name] = {
+            "last_accessed": _iso(moment for key, moment in last.items() if (key[0] or UNKNOWN) == name),
+            "rollup": _split(mine),
+            "models": {
+                model: {
+                    "last_accessed": _iso(
+                        moment
+                        for key, moment in last.items()
+                        if (key[0] or UNKNOWN, key[1] or UNKNOWN) == (name, model)
+                    ),
+                    **_split({key: leaf for key, leaf in mine.items() if (key[1] or UNKNOWN) == model}),
+                }
+                for model in models
+            },
+        }
+    return answer
+
+
+def _split(leaves: dict[tuple[str | None, str | None, bool], list[int]]) -> dict[str, dict[str, float]]:
+    return {
+        "total": _named(_sum(leaves.values())),
+        "streaming": _named(_sum(leaf for key, leaf in leaves.items() if key[2])),
+        "non_streaming": _named(_sum(leaf for key, leaf in leaves.items() if not key[2])),
+    }
+
+
+def _sum(leaves: Iterable[list[int]]) -> list[int]:
+    return [sum(column) for column in zip([0] * len(_NAMES), *leaves, strict=True)]
+
+
+def _named(leaf: list[int]) -> dict[str, float]:
+    named: dict[str, float] = dict(zip(_NAMES, leaf, strict=True))
+    timed = named.pop("timed")
+    named["total_duration_ms"] = leaf[_DURATION] / 1000
+    named["average_duration_ms"] = leaf[_DURATION] / 1000 / timed if timed else 0
+    return named
+
+
+def _matcher(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    # Only * and ? are wildcards: a bracket in a model name is a bracket.
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")), re.IGNORECASE)
+
+
+def _passes(
+    key: tuple[str | None, str | None, bool] | tuple[str | None, str | None],
+    wanted: tuple[re.Pattern[str] | None, re.Pattern[str] | None],
+) -> bool:
+    """Whether provider and model match; a call without a model passes no model filter."""
+    return all(
+        pattern is None or (value is not None and pattern.match(value) is not None)
+        for pattern, value in zip(wanted, key, strict=False)
+    )
+
+
+def _iso(moments: Iterable[int]) -> str | None:
+    latest = max(moments, default=0)
+    return iso(latest) if latest else None
