@@ -86,7 +86,7 @@ def responses_usage(reply: Reply) -> dict[str, Any] | None:
 def anthropic_usage(reply: Reply) -> dict[str, Any] | None:
     """Anthropic counts cached input beside `input_tokens`, not inside."""
     usage = chat_usage(reply)
-    if usage is None or "input_tokens" in usage:
+    if usage is None or not isinstance(usage.get("prompt_tokens"), int):
         return usage
     details = parts_of(usage, "prompt_tokens_details")
     read, written = details.get("cached_tokens", 0), details.get("cache_creation_tokens", 0)
@@ -94,7 +94,7 @@ def anthropic_usage(reply: Reply) -> dict[str, Any] | None:
         "input_tokens": usage["prompt_tokens"] - read - written,
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        "output_tokens": usage["completion_tokens"],
+        "output_tokens": usage.get("completion_tokens"),
     }
 
 

@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             _hang_up(self.connection)
         except ConnectionError:
             self.close_connection = True
-            provider._note(sent, client_gone=True)
+            provider._note(sent, client_gone=True, completed=False)
         finally:
             provider._note(sent, ended=True)
 
@@ -227,19 +227,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._pause(provider, sent, reply.delay)
         headers = {"x-request-id": sent.request_id, "request-id": sent.request_id, **reply.headers}
         if reply.status != 200 or reply.body is not None:
-            self._json(reply.status, dialect.error(answer) if reply.body is None else reply.body, headers)
+            body = dialect.error(answer) if reply.body is None else reply.body
+            usage = body.get("usage") if isinstance(body, Mapping) else None
+            provider._note(sent, usage=usage, completed=True)
+            self._json(reply.status, body, headers)
         elif sent.stream:
             self._stream(provider, sent, dialect, answer, headers)
-            return
         else:
             if reply.stall_after is not None:
                 self._pause(provider, sent, None)
             if reply.cut_after is not None:
                 raise _CutError
             whole = dialect.whole(answer)
+            # Noted before it is written: a client that has read it finds it noted.
+            provider._note(sent, usage=whole.get("usage"), completed=True)
             self._json(200, whole, headers)
-            provider._note(sent, usage=whole.get("usage"))
-        provider._note(sent, completed=True)
 
     def _json(self, status: int, body: Any, headers: dict[str, str]) -> None:
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -269,12 +271,14 @@ class _Handler(BaseHTTPRequestHandler):
         for event in _until_error(dialect, answer):
             if event.counts:
                 self._before_chunk(provider, sent)
-            self._write(provider, sent, event)
+            self._look(provider, sent)
             provider._note(sent, chunk=event.counts, usage=event.usage)
-        if dialect.done:
-            self._write(provider, sent, Event("[DONE]"))
-        self.wfile.write(b"0\r\n\r\n")
+            self._write(event)
+        self._look(provider, sent)
         provider._note(sent, completed=True)
+        if dialect.done:
+            self._write(Event("[DONE]"))
+        self.wfile.write(b"0\r\n\r\n")
 
     def _before_chunk(self, provider: FakeProvider, sent: Sent) -> None:
         reply = sent.reply
@@ -285,9 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.pace:
             self._pause(provider, sent, reply.pace)
 
-    def _write(self, provider: FakeProvider, sent: Sent, event: Event) -> None:
-        # A first write to a peer that has left still succeeds, so look before writing.
-        self._look(provider, sent)
+    def _write(self, event: Event) -> None:
         data = event.data if isinstance(event.data, str) else json.dumps(event.data)
         text = (f"event: {event.name}\n" if event.name else "") + f"data: {data}\n\n"
         line = text.encode()
@@ -306,6 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _CutError
 
     def _look(self, provider: FakeProvider, sent: Sent) -> None:
+        """See whether the client is still there: a first write to a peer that has left succeeds all the same."""
         ready, _, _ = select.select([self.connection], [], [], 0)
         if ready and not self.connection.recv(1, socket.MSG_PEEK):
             provider._note(sent, client_gone=True)
