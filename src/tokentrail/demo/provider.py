@@ -308,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _CutError
 
     def _look(self, provider: FakeProvider, sent: Sent) -> None:
-        """See whether the client is still there: a first write to a peer that has left succeeds all the same."""
+        """Notice a client that has left; a first write to it would succeed all the same."""
         ready, _, _ = select.select([self.connection], [], [], 0)
         if ready and not self.connection.recv(1, socket.MSG_PEEK):
             provider._note(sent, client_gone=True)
