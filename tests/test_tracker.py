@@ -1,0 +1,473 @@
+"""The life of a call in memory: every case of `cases/lifecycle.json` that is about it, and then some."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tokentrail._tracker import Tracker
+from tokentrail.errors import ConfigurationError
+
+CASES = {
+    case["name"]: case
+    for case in json.loads((Path(__file__).parent / "cases" / "lifecycle.json").read_text(encoding="utf-8"))
+}
+
+
+@pytest.fixture
+def tracker() -> Iterator[Tracker]:
+    """A tracker whose store is plain memory."""
+    with Tracker("memory://") as tracker:
+        yield tracker
+
+
+class Script:
+    """Plays the operations of a case against a tracker; the names of calls in a case become their ids."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.ids: dict[str, str] = {}
+        self.totals: list[dict[str, Any]] = []
+
+    def play(self, ops: list[list[Any]]) -> Script:
+        for verb, *arguments in ops:
+            getattr(self, verb)(*arguments)
+        return self
+
+    def start(self, name: str, fields: dict[str, Any]) -> None:
+        fields = {"provider": None, "model": None, **fields}
+        self.ids[name] = self.tracker.start(is_streaming=fields.pop("stream", False), **fields)
+
+    def progress(self, name: str, usage: dict[str, Any]) -> None:
+        self.tracker.progress(self.ids[name], usage=usage)
+
+    def end(self, name: str, fields: dict[str, Any]) -> None:
+        usage = {key: fields.pop(key) for key in ("input_tokens", "output_tokens") if key in fields}
+        self.tracker.finish(self.ids.get(name, name), usage=usage or None, **fields)
+
+    def end_after_ms(self, name: str, duration: int) -> None:
+        self.tracker.finish(self.ids[name], duration_ms=duration)
+
+    def warn(self, name: str, message: str) -> None:
+        self.tracker.warn(self.ids[name], message)
+
+    def access(self, provider: str, model: str, moment: str) -> None:
+        self.tracker.record(provider=provider, model=model, started_at=datetime.fromisoformat(moment))
+
+    def seed(self, pairs: list[tuple[str, str]]) -> None:
+        for provider, model in pairs:
+            self.tracker.record(provider=provider, model=model)
+
+    def totals_(self, filters: dict[str, Any]) -> None:
+        self.totals.append(self.tracker.running_totals(**filters))
+
+
+def play(tracker: Tracker, name: str) -> Script:
+    ops = [["totals_" if verb == "totals" else verb, *rest] for verb, *rest in CASES[name]["input"]["ops"]]
+    return Script(tracker).play(ops)
+
+
+@pytest.mark.parametrize(
+    "name", ["active_counted_once", "active_count_respects_filter", "average_excludes_active"]
+)
+def test_active_calls_count_once_and_in_no_average(tracker: Tracker, name: str) -> None:
+    """A running call is in the top line once, obeys the filter and pulls no average down."""
+    script = play(tracker, name)
+    expected = CASES[name]["expected"]
+    assert {key: script.totals[0][key] for key in expected} == expected
+
+
+def test_provider_and_model_stay_apart(tracker: Tracker) -> None:
+    """A model name with a colon and no provider is kept whole."""
+    providers = play(tracker, "provider_missing_model_with_colon").totals[0]["providers"]
+    expected = CASES["provider_missing_model_with_colon"]["expected"]
+    assert list(providers) == expected["providers"]
+    assert list(providers["unknown"]["models"]) == expected["models"]
+
+
+def test_modelless_traffic_passes_no_model_filter(tracker: Tracker) -> None:
+    """A filter on the model hides calls that have none."""
+    assert play(tracker, "model_filter_hides_modelless_traffic").totals[0]["total_requests"] == 0
+
+
+def test_wildcards_ignore_case(tracker: Tracker) -> None:
+    """`*` and `?` work in filters, in upper and lower case."""
+    script = play(tracker, "wildcard_filter")
+    providers = script.totals[0]["providers"]
+    assert len(providers["openai"]["models"]) == CASES["wildcard_filter"]["expected"]["first"]
+    assert list(providers) == ["openai"]
+    # "gpt-?" is one character: of the three seeded models only gpt-4 has it.
+    assert list(script.totals[1]["providers"]["openai"]["models"]) == ["gpt-4"]
+
+
+def test_brackets_in_model_names_are_no_wildcards(tracker: Tracker) -> None:
+    """A filter for `m[1]` finds `m[1]` and not `m1`."""
+    tracker.record(provider="p", model="m[1]")
+    tracker.record(provider="p", model="m1")
+    assert list(tracker.running_totals(model="m[1]")["providers"]["p"]["models"]) == ["m[1]"]
+
+
+def test_end_of_unknown_id_is_an_orphan(tracker: Tracker) -> None:
+    """An end without a start is stored as a row of its own, once, and counted."""
+    play(tracker, "end_unknown_id")
+    tracker.finish("nope", usage={"input_tokens": 5})
+    assert tracker.health()["orphans"] == 1
+    assert tracker.health()["duplicates"] == 1
+    [row] = tracker.stats.calls().items
+    assert (row.request_id, row.input_tokens, row.status) == ("nope", 5, "success")
+
+
+def test_unknown_fields_never_raise_and_are_kept(tracker: Tracker) -> None:
+    """`duration_ms` may be given at the end; a field without a column is kept under `attributes`."""
+    call_id = tracker.start(model="m", whatever={"deep": 1})
+    tracker.finish(call_id, duration_ms=5)
+    tracker.finish(call_id, nonexist=1)
+    assert tracker.active() == []
+    tracker.flush()
+    row = tracker.get(call_id)
+    assert row.duration_ms == 5
+    assert row.attributes == {
+        "whatever": {"deep": 1},
+    } | ({"nonexist": 1} if "nonexist" in row.attributes else {})
+
+
+@pytest.mark.parametrize("value", ["abc", float("nan"), True, 2**70, object()])
+def test_a_bad_value_costs_only_its_field(tracker: Tracker, value: object) -> None:
+    """A field of the wrong kind is left out and counted; the call is kept."""
+    call_id = tracker.start(model="m", message_count=value, user_id="u")
+    tracker.finish(call_id)
+    row = tracker.get(call_id)
+    assert (row.message_count, row.user_id) == (None, "u")
+    assert tracker.health()["notes"]["invalid_field:message_count"] == 1
+
+
+def test_unknown_tokens_do_not_poison(tracker: Tracker) -> None:
+    """Unknown counts end the call like any other, and are no zero in its row."""
+    script = play(tracker, "none_tokens_do_not_poison")
+    totals = tracker.running_totals()
+    assert (totals["total_requests"], totals["active_requests"], totals["total_input_tokens"]) == (1, 0, 0)
+    assert tracker.get(script.ids["n"]).input_tokens is None
+
+
+def test_a_warning_is_no_error(tracker: Tracker) -> None:
+    """Doubt about usage is counted as a warning and leaves the status alone."""
+    script = play(tracker, "usage_warning_is_no_error")
+    totals = tracker.running_totals()
+    assert (totals["total_errors"], totals["total_warnings"]) == (0, 1)
+    row = tracker.get(script.ids["w"])
+    assert row.status == "success"
+    assert (
+        row.usage_flags == ["warning:usage accounting error", "missing_usage"]
+        or "missing_usage" in row.usage_flags
+    )
+
+
+def test_summary_interval_zero_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    """With interval 0 nothing is logged and calls still end."""
+    with caplog.at_level(logging.INFO, "tokentrail"), Tracker("memory://", summary_interval=0) as tracker:
+        tracker.finish(tracker.start(model="m"))
+        assert tracker.running_totals()["total_requests"] == 1
+    assert not caplog.records
+
+
+def test_summary_tells_interval_and_total(caplog: pytest.LogCaptureFixture) -> None:
+    """Each summary has the figures of its interval beside those since the start."""
+    with caplog.at_level(logging.INFO, "tokentrail"), Tracker("memory://", summary_interval=2) as tracker:
+        for _ in range(4):
+            tracker.finish(tracker.start(model="m"))
+    figures = caplog.records[1].tokentrail  # type: ignore[attr-defined]
+    assert {key: figures[key] for key in ("interval_requests", "total_requests")} == CASES[
+        "summary_is_per_interval"
+    ]["expected"]["second_log_line"]
+
+
+async def test_fifty_waiters_see_every_change(tracker: Tracker) -> None:
+    """No waiter misses a change, also not one between two waits; nothing is kept of them."""
+
+    async def wait_twice(version: int) -> list[int]:
+        seen = []
+        for _ in range(2):
+            version = await tracker.wait_for_change_async(version, timeout=10)
+            seen.append(version)
+        return seen
+
+    before = tracker.version
+    waiters = [asyncio.create_task(wait_twice(before)) for _ in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.to_thread(tracker.start, model="m")
+    first = tracker.version
+    while not all(tracker.version > first or waiter.done() for waiter in waiters):
+        await asyncio.to_thread(tracker.start, model="m")
+    answers = await asyncio.gather(*waiters)
+    assert all(seen[0] > before and seen[1] > seen[0] for seen in answers)
+    assert tracker._live._wakers == []
+
+
+def test_waiting_threads_wake(tracker: Tracker) -> None:
+    """Threads waiting for a change wake for it, and a version of the past returns at once."""
+    before = tracker.version
+    with ThreadPoolExecutor(8) as pool:
+        waits = [pool.submit(tracker.wait_for_change, before, 10) for _ in range(8)]
+        tracker.start(model="m")
+        assert all(wait.result() > before for wait in waits)
+    assert tracker.wait_for_change(before, timeout=0) > before
+
+
+def test_first_wait_blocks(tracker: Tracker) -> None:
+    """Waiting since the present version lasts until the timeout when nothing changes."""
+    version = tracker.version
+    began = datetime.now(UTC)
+    assert tracker.wait_for_change(version, timeout=0.2) == version
+    assert datetime.now(UTC) - began >= timedelta(seconds=0.19)
+
+
+def test_threads_with_their_own_loops(tracker: Tracker) -> None:
+    """8 threads with an event loop each, 400 calls a thread: exact totals, no error, nothing left."""
+
+    async def work() -> None:
+        for _ in range(400):
+            call_id = tracker.start(provider="p", model="m")
+            tracker.running_totals(include_active=False)
+            tracker.finish(call_id, usage={"prompt_tokens": 2, "completion_tokens": 1})
+
+    threads = [threading.Thread(target=lambda: asyncio.run(work())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    totals = tracker.running_totals()
+    assert (totals["total_requests"], totals["total_input_tokens"], totals["active_requests"]) == (
+        3200,
+        6400,
+        0,
+    )
+    assert tracker.health()["faults"] == {}
+    assert tracker.flush(30)
+    assert tracker.stats.overview().calls == 3200
+
+
+def test_last_accessed_is_a_maximum(tracker: Tracker) -> None:
+    """An older call that is recorded later does not move the last access back."""
+    play(tracker, "last_accessed_monotonic")
+    provider = tracker.running_totals()["providers"]["p"]
+    expected = CASES["last_accessed_monotonic"]["expected"]
+    assert datetime.fromisoformat(provider["last_accessed"]) == datetime.fromisoformat(expected["provider"])
+    assert datetime.fromisoformat(provider["models"]["m"]["last_accessed"]) == datetime.fromisoformat(
+        expected["model"]
+    )
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+def test_first_final_end_wins(tracker: Tracker) -> None:
+    """A later end changes neither status nor usage that is known, and is counted as a duplicate."""
+    call_id = tracker.start(model="m")
+    tracker.fail(call_id, ValueError("boom"), usage={"prompt_tokens": 3, "completion_tokens": 0})
+    tracker.finish(call_id, usage={"prompt_tokens": 9, "completion_tokens": 9})
+    row = tracker.get(call_id)
+    assert (row.status, row.error_type, row.error_message) == ("error", "ValueError", "boom")
+    assert row.input_tokens == 3
+    assert tracker.running_totals()["total_requests"] == 1
+
+
+def test_late_witness_fills_blanks(tracker: Tracker) -> None:
+    """What the first end did not know, a later one may add: usage as a whole, and empty fields."""
+    call_id = tracker.start(model="m")
+    tracker.finish(call_id)
+    tracker.finish(call_id, usage={"prompt_tokens": 3, "completion_tokens": 4}, response_id="r1")
+    tracker.finish(call_id, usage={"prompt_tokens": 30, "completion_tokens": 40}, response_id="r2")
+    row = tracker.get(call_id)
+    assert (row.input_tokens, row.output_tokens, row.response_id) == (3, 4, "r1")
+    assert (row.usage_source, row.finality) == ("provider", "final")
+    assert tracker.running_totals()["total_input_tokens"] == 3
+    assert len(tracker.stats.calls().items) == 1
+
+
+def test_provisional_end_is_replaced(tracker: Tracker) -> None:
+    """A provisional end counts until a final one replaces it; usage it knew is kept."""
+    call_id = tracker.start(model="m", provider="p")
+    tracker.finish(call_id, status="abandoned", usage={"prompt_tokens": 3}, provisional=True)
+    assert tracker.active() == []
+    tracker.flush()
+    assert tracker.get(call_id).finality == "provisional"
+    tracker.finish(call_id)
+    row = tracker.get(call_id)
+    assert (row.status, row.finality, row.input_tokens) == ("success", "final", 3)
+    totals = tracker.running_totals()
+    assert (totals["total_requests"], totals["total_input_tokens"]) == (1, 3)
+    assert [trace.status for trace in tracker.recent_traces()] == ["success"]
+
+
+def test_progress_is_kept_when_the_end_knows_nothing(tracker: Tracker) -> None:
+    """Usage told while running stays when the call is cancelled without any."""
+    call_id = tracker.start(model="m", is_streaming=True)
+    tracker.progress(call_id, usage={"prompt_tokens": 7, "completion_tokens": 2}, first_token=True)
+    [running] = tracker.active()
+    assert (running.input_tokens, running["status"]) == (7, "running")
+    tracker.cancel(call_id)
+    row = tracker.get(call_id)
+    assert (row.status, row.input_tokens, row.usage_source) == ("cancelled", 7, "provider")
+    assert row.time_to_first_token_ms is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(TimeoutError("t"), "timeout"), (ValueError("v"), "error"), ("just text", "error")],
+)
+def test_failures_have_a_status(tracker: Tracker, error: BaseException | str, status: str) -> None:
+    """A timeout is told from another error by its type."""
+    call_id = tracker.start(model="m")
+    tracker.fail(call_id, error)
+    assert tracker.get(call_id).status == status
+    [trace] = tracker.recent_errors()
+    assert trace.error == str(error)
+
+
+def test_library_timeouts_are_timeouts(tracker: Tracker) -> None:
+    """An exception class of a library that ends in Timeout counts as one, also through a subclass."""
+
+    class ReadTimeout(Exception):
+        pass
+
+    class Special(ReadTimeout):
+        pass
+
+    call_id = tracker.start(model="m")
+    tracker.fail(call_id, Special("slow"))
+    assert tracker.get(call_id).status == "timeout"
+
+
+def test_secrets_never_reach_a_row(tracker: Tracker) -> None:
+    """A key in an error message is blanked before it is kept anywhere."""
+    call_id = tracker.start(model="m", attributes={"api_key": "canary-123", "note": "Bearer canary-456789"})
+    tracker.fail(call_id, RuntimeError("Incorrect API key provided: sk-canary789012345"))
+    row = tracker.get(call_id)
+    assert "canary" not in f"{row.error_message} {row.attributes}"
+
+
+def test_a_hostile_exception_is_recorded(tracker: Tracker) -> None:
+    """An exception whose own text raises is known by its type."""
+
+    class Hostile(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text for you")
+
+    call_id = tracker.start(model="m")
+    tracker.fail(call_id, Hostile())
+    assert tracker.get(call_id).error_type == "Hostile"
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+def test_running_calls_are_bounded() -> None:
+    """Starts that never end stay under a cap; the oldest become rows with status abandoned."""
+    with Tracker("memory://", max_active=100, summary_interval=0) as tracker:
+        ids = [tracker.start(model="m") for _ in range(1000)]
+        assert len(tracker.active()) == 100
+        assert tracker.flush(30)
+        assert {row.status for row in tracker.stats.calls(limit=1000).items} == {"abandoned"}
+        assert tracker.stats.overview().calls == 900
+        tracker.finish(ids[0], usage={"prompt_tokens": 1})
+        assert tracker.get(ids[0]).status == "success"
+
+
+def test_old_calls_become_abandoned() -> None:
+    """A running call without a sign of life ends as abandoned when it passes the age limit."""
+    with Tracker("memory://", active_max_age=0.000001) as tracker:
+        call_id = tracker.start(model="m")
+        assert tracker.active() == []
+        assert tracker.get(call_id).status == "abandoned"
+
+
+# --- the rest of the API -------------------------------------------------------------------------
+
+
+def test_record_keeps_given_times() -> None:
+    """An import gives its own times; naive ones are UTC; the same id counts once."""
+    with Tracker("memory://", client_id="c1") as tracker:
+        began = datetime(2026, 1, 1, 12)  # noqa: DTZ001  naive on purpose
+        call_id = tracker.record(
+            model="m", started_at=began, ended_at=began + timedelta(seconds=2), usage={"prompt_tokens": 1}
+        )
+        tracker.record(id=call_id, model="m", started_at=began)
+        row = tracker.get(call_id)
+        assert row.started_at == began.replace(tzinfo=UTC)
+        assert (row.duration_ms, row.client_id) == (2000, "c1")
+        assert tracker.stats.overview().calls == 1
+
+
+def test_track_ends_in_every_way(tracker: Tracker) -> None:
+    """`track` records success, failure and cancellation, and lets every exception through."""
+    with tracker.track(model="m") as call:
+        call.usage({"prompt_tokens": 1, "completion_tokens": 2})
+    with pytest.raises(KeyError), tracker.track(model="m"):
+        raise KeyError("x")
+    with pytest.raises(asyncio.CancelledError), tracker.track(model="m"):
+        raise asyncio.CancelledError
+    assert [trace.status for trace in tracker.recent_traces()] == ["cancelled", "error", "success"]
+
+
+async def test_track_is_async_too(tracker: Tracker) -> None:
+    """`async with` does the same."""
+    async with tracker.track(model="m", call_type="agent_step") as call:
+        call.set(session_id="s")
+    assert tracker.get(call.id).session_id == "s"
+
+
+def test_disabled_tracker_records_nothing() -> None:
+    """With `enabled=False` ids are still given and nothing is kept."""
+    with Tracker("memory://", enabled=False) as tracker:
+        tracker.finish(tracker.start(model="m"))
+        assert tracker.running_totals()["total_requests"] == 0
+        assert tracker.health()["enabled"] is False
+
+
+def test_wrong_arguments_say_what_is_wrong() -> None:
+    """A setting that does not exist, or has a wrong value, is a sentence and not a traceback of pydantic."""
+    with pytest.raises(ConfigurationError, match="summary_interval"):
+        Tracker("memory://", summary_interval=-1)
+    with pytest.raises(ConfigurationError, match="nonsense"):
+        Tracker("memory://", nonsense=1)
+
+
+def test_a_wrong_variable_does_not_stop_the_host(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typo in the environment is said once and its default used."""
+    monkeypatch.setenv("TOKENTRAIL_MAX_ACTIVE", "many")
+    with Tracker("memory://") as tracker:
+        assert tracker.settings.max_active == 10_000
+    assert "TOKENTRAIL_MAX_ACTIVE" in caplog.text
+
+
+def test_payloads_are_kept_only_when_asked(tmp_path: Path) -> None:
+    """Prompt and answer are nowhere on disk by default, and in their own table with capture on."""
+    secret = "canary prompt text"
+    for capture in ("none", "full"):
+        folder = tmp_path / capture
+        with Tracker(f"sqlite:///{folder}/u.db", data_dir=folder, capture=capture) as tracker:
+            call_id = tracker.start(model="m", request={"messages": [{"content": secret}]})
+            tracker.finish(call_id, response={"text": "canary answer"})
+            assert tracker.flush(10)
+            blob = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        assert (b"canary" in blob) is (capture == "full")
+
+
+def test_durations_survive_clock_jumps(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durations come from the monotonic clock: a wall clock that jumps back an hour changes nothing."""
+    call_id = tracker.start(model="m")
+    monkeypatch.setattr("tokentrail._tracker.now_us", lambda: 1_000_000)
+    tracker.finish(call_id)
+    monkeypatch.undo()
+    assert 0 <= tracker.get(call_id).duration_ms < 60_000
