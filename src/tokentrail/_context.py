@@ -18,6 +18,8 @@ _ALLOWED: Final = frozenset((*WHO, "tags", "attributes", "operation_id", "call_t
 _current: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar(
     "tokentrail_context", default=None
 )
+_armed = False
+"""Whether threads carry contexts along."""
 
 
 @contextmanager
@@ -53,6 +55,8 @@ def current_context() -> Mapping[str, Any]:
     fields = _current.get()
     if fields is not None:
         return fields
+    if not _armed:  # no context was ever opened, so no thread can have inherited one
+        return _EMPTY
     inherited: Mapping[str, Any] = getattr(threading.current_thread(), "_tokentrail_context", _EMPTY)
     return inherited
 
@@ -69,8 +73,6 @@ def _merge(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Mapping[str, A
 # --- threads -------------------------------------------------------------------------------------
 # Before Python 3.14 a new thread starts with an empty context. The first `context()` of a process makes
 # threads and pools carry ours (and nothing else) along; a program that never calls it is left untouched.
-
-_armed = False
 
 
 def _arm_threads() -> None:

@@ -106,8 +106,8 @@ def to_columns(fields: Mapping[str, Any], into: Record, health: Health) -> None:
             strangers[name] = value
             continue
         column, kind, convert = known
-        # The common case in one look: a short ASCII name.
-        if kind == TEXT and type(value) is str and len(value) < 256 and value.isascii() and "\0" not in value:
+        # The common case in one look; "printable" leaves out NUL and lone surrogates.
+        if kind == TEXT and type(value) is str and len(value) < 256 and value.isprintable():
             into[column] = value
             continue
         try:

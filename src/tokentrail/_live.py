@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final
@@ -47,9 +47,10 @@ class Live:
         self._change = threading.Condition(self._lock)
         self._health = health
         self._max_active = max_active
-        self._active: dict[str, Running] = {}
-        self._provisional: dict[str, Running] = {}
-        self._closed: dict[str, Record] = {}
+        # Ordered, because the first of a plain dict is slow to find once many have been taken out.
+        self._active: OrderedDict[str, Running] = OrderedDict()
+        self._provisional: OrderedDict[str, Running] = OrderedDict()
+        self._closed: OrderedDict[str, Record] = OrderedDict()
         self._version = 0
         self._waiting = 0
         self._wakers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -166,10 +167,11 @@ class Live:
         self._account(record, closed)
         return record
 
-    def _keep(self, shelf: dict[str, Any], call_id: str, item: Any) -> None:
+    @staticmethod
+    def _keep(shelf: OrderedDict[str, Any], call_id: str, item: Any) -> None:
         shelf[call_id] = item
         if len(shelf) > CLOSED_KEPT:
-            del shelf[next(iter(shelf))]
+            shelf.popitem(last=False)
 
     def _account(self, record: Record, previous: Record | None) -> None:
         """Totals by the delta rule: what the call adds now, minus what it had added before."""
@@ -339,12 +341,13 @@ def _blanks(record: Record, fields: Mapping[str, Any]) -> Record:
     return blanks
 
 
-def usage_fields(usage: Usage) -> Record:
-    """The columns that a usage fills."""
-    fields: Record = {name: count for name, count in zip(COUNTS, usage, strict=False) if count is not None}
+def put_usage(record: Record, usage: Usage) -> None:
+    """Write a usage into the columns that hold it."""
+    for name, count in zip(COUNTS, usage, strict=False):
+        if count is not None:
+            record[name] = count
     if usage.details:
-        fields["usage_details"] = dict(usage.details)
+        record["usage_details"] = dict(usage.details)
     if usage.flags:
-        fields["usage_flags"] = list(usage.flags)
-    fields["usage_source"] = "provider" if usage.reported else "missing"
-    return fields
+        record["usage_flags"] = list(usage.flags)
+    record["usage_source"] = "provider" if usage.reported else "missing"

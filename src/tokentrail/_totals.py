@@ -13,11 +13,12 @@ _SUMS: Final = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
     "tool_use_count", "tool_result_count", "tool_call_count",
 )  # fmt: skip
+_SUMMED: Final = tuple(enumerate(_SUMS, start=2))
 _NAMES: Final = (
     "requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
     "tool_uses", "tool_results", "tool_calls", "total_duration_ms", "timed",
 )  # fmt: skip
-_REQUESTS, _ERRORS, _FIRST_SUM = 0, 1, 2
+_REQUESTS, _ERRORS = 0, 1
 _DURATION, _TIMED = 9, 10
 
 UNKNOWN: Final = "unknown"
@@ -95,11 +96,9 @@ class Totals:
 
 def _add(leaf: list[int], record: Record, sign: int) -> None:
     leaf[_REQUESTS] += sign
-    get = record.get
-    for index, column in enumerate(_SUMS, _FIRST_SUM):
-        count = get(column)
-        if count:
-            leaf[index] += sign * count
+    for index, column in _SUMMED:
+        if column in record:
+            leaf[index] += sign * record[column]
 
 
 def _providers(

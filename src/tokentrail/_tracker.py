@@ -18,7 +18,7 @@ from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._health import Health
 from tokentrail._journal import Journal, journal_folder
-from tokentrail._live import Live, Running, usage_fields
+from tokentrail._live import Live, Running, put_usage
 from tokentrail._normalize import normalize_usage
 from tokentrail._pricing import Pricer
 from tokentrail._records import FINAL, PROVISIONAL, START, WHO, Record, new_id, now_us, to_us
@@ -147,14 +147,12 @@ class Tracker:
                 self._inherit(record, context)
             record["call_type"] = call_type
             record["is_streaming"] = bool(is_streaming)
-            to_columns(
-                {"model": model, "provider": provider, "request_id": request_id}, record, self.health_counters
-            )
-            if fields:
-                self._take(record, fields)
+            fields.update(model=model, provider=provider, request_id=request_id)
+            self._take(record, fields)
             record.setdefault("source", "manual")
             record["seen_by"] = [record["source"]]
-            record.setdefault("requested_model", record.get("model"))
+            if model is not None and "requested_model" not in record:
+                record["requested_model"] = record["model"]
             if request is not None:
                 self._payload(record, "request", request)
             evicted = self._live.start(record, clock)
@@ -176,7 +174,7 @@ class Tracker:
         try:
             columns: Record = {}
             if usage is not None:
-                columns.update(usage_fields(normalize_usage(usage)))
+                put_usage(columns, normalize_usage(usage))
             if fields:
                 to_columns(fields, columns, self.health_counters)
             if not self._live.progress(call_id, columns, time.perf_counter_ns(), first_token=first_token):
@@ -268,7 +266,8 @@ class Tracker:
             to_columns({"model": model, "provider": provider, **fields}, record, self.health_counters)
             record.setdefault("source", "manual")
             record["seen_by"] = [record["source"]]
-            record.setdefault("requested_model", record.get("model"))
+            if model is not None and "requested_model" not in record:
+                record["requested_model"] = record["model"]
             self._settle_times(record, ended_at)
             self._add_usage(record, usage)
             if "cost_nanos" in record:
@@ -339,7 +338,7 @@ class Tracker:
     def _add_usage(columns: Record, usage: object) -> None:
         normal = MISSING if usage is None else usage if type(usage) is Usage else normalize_usage(usage)
         told = columns.get("usage_source")
-        columns.update(usage_fields(normal))
+        put_usage(columns, normal)
         if told is not None and normal.reported:
             columns["usage_source"] = told
 
