@@ -27,7 +27,8 @@ def normalize_usage(payload: object, *, shape: str | None = None) -> Usage:
         Counts in tokens; `None` where nothing was reported. Never raises: what is wrong is in `flags`.
 
     Example:
-        >>> normalize_usage({"input_tokens": 40, "output_tokens": 37, "cache_read_input_tokens": 64}).input_tokens
+        >>> usage = normalize_usage({"input_tokens": 40, "output_tokens": 37, "cache_read_input_tokens": 64})
+        >>> usage.input_tokens
         104
     """
     if payload is None:
@@ -125,7 +126,7 @@ def _plain_parts(given: int, taken: int, total: int, inputs: Any, outputs: Any) 
         or (spoken is not None and spoken > taken)
     ):
         return None
-    return Usage(*row, details or NO_DETAILS)
+    return Usage(given, taken, total, cached, written, reasoning, heard, spoken, details or NO_DETAILS)
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def _is_of_langchain(found: Found, counts: Counts) -> bool:
 def _counts_of(usage: Usage) -> Counts:
     counts = Counts("openai")
     counts.keys = {"prompt_tokens"}
-    counts.known = {field: number for field, number in zip(COUNTS, usage, strict=False) if number is not None}
+    counts.known = {field: number for field in COUNTS if (number := getattr(usage, field)) is not None}
     counts.details = dict(usage.details)
     return counts
 
@@ -316,7 +317,7 @@ def _may_carry(chunk: object) -> bool:
     if type(fields) is not dict:
         return chunk is not None
     extra = getattr(chunk, "__pydantic_extra__", None)
-    return (bool(extra) and "usage" in extra) or _fields_may_carry(fields)
+    return (type(extra) is dict and "usage" in extra) or _fields_may_carry(fields)
 
 
 def _fields_may_carry(fields: dict[str, Any]) -> bool:

@@ -261,7 +261,7 @@ class Counts:
 
     @property
     def shape(self) -> Shape:
-        """The named shape, unless none of its words for input and output is there; else what the keys tell."""
+        """The named shape, where one of its words for input or output is there; else what the keys tell."""
         shape = SHAPES.get(self.named) if self.named else None
         if shape is not None and any(key in self.keys for key, field in shape.keys.items() if field != TOTAL):
             return shape

@@ -15,7 +15,7 @@ INPUT_AUDIO, OUTPUT_AUDIO = "input_audio_tokens", "output_audio_tokens"
 TOOL_PROMPT = "tool_use_prompt_tokens"
 """Gemini's prompts of tools: input that its prompt count leaves out."""
 WRITE_5M, WRITE_1H = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
-"""Anthropic's cache writes by time to live: they sum to the cache writes, which some libraries then set to 0."""
+"""Anthropic's cache writes by time to live: they sum to the writes, which some libraries then set to 0."""
 BILLED_INPUT, BILLED_OUTPUT = "billed_input_tokens", "billed_output_tokens"
 """Cohere's billed units: what is known when its token counts are absent."""
 

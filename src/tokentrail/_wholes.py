@@ -19,6 +19,7 @@ from tokentrail._shapes import (
     REASONING,
     TOOL_PROMPT,
     TOTAL,
+    WHOLES,
     WRITE_1H,
     WRITE_5M,
     Shape,
@@ -39,10 +40,8 @@ def settle(counts: Counts) -> Usage:
     _fold_private_counts(known, details)
     if shape.zero_unknown:
         _forget_zeros(known)
-    if INPUT not in known and OUTPUT not in known and not known.get(TOTAL):
-        # A part alone is no usage, and a total of 0 beside nothing is no total.
-        if TOTAL not in known:
-            return Usage(details=details or NO_DETAILS, flags=tuple(sorted({*flags, "missing_usage"})))
+    if known.keys().isdisjoint(WHOLES):  # a part alone is no usage
+        return Usage(details=details or NO_DETAILS, flags=tuple(sorted({*flags, "missing_usage"})))
     _add_outside_parts(known, shape)
     _fill_missing_whole(known, zero_unknown=shape.zero_unknown)
     _add_left_out_parts(known, flags)
