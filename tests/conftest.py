@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tokentrail import _health
-from tokentrail.integrations import _guard
+from tokentrail import _guard
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +23,5 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith("TOKENTRAIL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TOKENTRAIL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(_health, "STRICT", True)
     monkeypatch.setattr(_guard, "STRICT", True)
     yield

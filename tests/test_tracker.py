@@ -467,7 +467,7 @@ def test_payloads_are_kept_only_when_asked(tmp_path: Path) -> None:
 def test_durations_survive_clock_jumps(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Durations come from the monotonic clock: a wall clock that jumps back an hour changes nothing."""
     call_id = tracker.start(model="m")
-    monkeypatch.setattr("tokentrail._tracker.now_us", lambda: 1_000_000)
+    monkeypatch.setattr("tokentrail._recorder.now_us", lambda: 1_000_000)
     tracker.finish(call_id)
     monkeypatch.undo()
     assert 0 <= tracker.get(call_id).duration_ms < 60_000

@@ -7,9 +7,6 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-STRICT = False
-"""Whether the tracker raises its own faults, after counting them. The tests of this package say yes."""
-
 logger = logging.getLogger("tokentrail")
 
 

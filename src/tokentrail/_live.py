@@ -305,6 +305,8 @@ def _ended(running: Running, fields: Record, now: int, clock: int, finality: int
         fields = {**fields, "seen_by": _union(record, fields)}
     if not _brings_usage(fields) and _brings_usage(record):
         fields = {name: value for name, value in fields.items() if name not in _USAGE_COLUMNS}
+    if "usage_flags" in record and "usage_flags" in fields:
+        fields = {**fields, "usage_flags": [*record["usage_flags"], *fields["usage_flags"]]}
     ended = {**record, **fields, "finality": finality, "ended_at": now, "created_at": now}
     if "duration_us" not in fields:
         ended["duration_us"] = (clock - running.clock) // 1000
