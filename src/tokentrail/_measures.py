@@ -1,0 +1,137 @@
+"""MEASURES: everything that can be counted or added up over calls, as data that each store compiles.
+
+Unknown is not zero: a sum skips calls whose value is not known and is itself unknown if there was none.
+`of` names the count of the calls a sum is over; where that is zero, the sum is zero, and known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from tokentrail._records import COLUMN_OF, FAILED, FIELDS, INTEGER, SCALES
+
+Test = tuple[str, str, Any]
+"""(column, `in` | `is` | `is_not` | `known` | `unknown`, value); unknown `is_not` anything."""
+
+
+class Measure(NamedTuple):
+    """One number over a group of calls."""
+
+    op: str
+    """`count`, `sum`, `min`, `max` or `distinct` (how many different values)."""
+    column: str | None = None
+    """What of a call, in storage units; nothing for `count`."""
+    when: tuple[Test, ...] = ()
+    """Over which calls of the group: those that pass all tests."""
+    of: str = "calls"
+    kind: int = INTEGER
+    """Kind of field, which says the unit."""
+
+
+_BILLED: Final[Test] = ("cache_hit", "is_not", True)
+_SUCCESS: Final[Test] = ("status", "in", ("success",))
+_FAILED: Final[Test] = ("status", "in", FAILED)
+_STOPPED: Final[Test] = ("status", "in", ("cancelled", "abandoned", "interrupted"))
+_PACED: Final = (_SUCCESS, _BILLED, ("duration_us", "known", None), ("output_tokens", "known", None))
+_STREAMED: Final[Test] = ("is_streaming", "is", True)
+
+_TOKENS: Final = ("input_tokens", "output_tokens", "total_tokens")
+_PARTS: Final = (
+    "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "input_audio_tokens",
+    "output_audio_tokens",
+)  # fmt: skip
+
+GENERATION: Final = "generation_us"
+"""Not a column: the duration without the time to the first token, where that is known."""
+
+
+def _count(*when: Test) -> Measure:
+    return Measure("count", when=when)
+
+
+def _sum(name: str, *when: Test, of: str = "calls") -> Measure:
+    return Measure("sum", COLUMN_OF.get(name, name), when, of, FIELDS[name])
+
+
+def _extreme(op: str, name: str) -> Measure:
+    return Measure(op, COLUMN_OF.get(name, name), kind=FIELDS[name])
+
+
+def _token_sums() -> dict[str, Measure]:
+    """Sums of billed tokens, whole and by outcome, and of answers from a response cache apart."""
+    sums = {name: _sum(name, _BILLED, of="billed_calls") for name in (*_TOKENS, *_PARTS)}
+    for name in _TOKENS:
+        sums[f"successful_{name}"] = _sum(name, _BILLED, _SUCCESS, of="billed_success_calls")
+        sums[f"failed_{name}"] = _sum(name, _BILLED, _FAILED, of="error_calls")
+        sums[f"stopped_{name}"] = _sum(name, _BILLED, _STOPPED, of="stopped_calls")
+        sums[f"cache_hit_{name}"] = _sum(name, ("cache_hit", "is", True), of="cache_hit_calls")
+    return sums
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    "calls": _count(),
+    "success_calls": _count(_SUCCESS),
+    "error_calls": _count(_FAILED),
+    **{
+        f"{status}_calls": _count(("status", "in", (status,)))
+        for status in ("timeout", "cancelled", "abandoned", "interrupted")
+    },
+    "stopped_calls": _count(_STOPPED),
+    "streaming_calls": _count(_STREAMED),
+    "embedding_calls": _count(("call_type", "in", ("embedding",))),
+    "billed_calls": _count(_BILLED),
+    "billed_success_calls": _count(_BILLED, _SUCCESS),
+    "cache_hit_calls": _count(("cache_hit", "is", True)),
+    # tokens, and the holes in them
+    **_token_sums(),
+    "counted_calls": _count(_BILLED, ("total_tokens", "known", None)),
+    "missing_usage_success_calls": _count(_BILLED, _SUCCESS, ("total_tokens", "unknown", None)),
+    "estimated_calls": _count(("usage_source", "in", ("estimated",))),
+    "zero_token_success_calls": _count(_SUCCESS, ("total_tokens", "is", 0)),
+    # money, and the holes in it
+    **{name: _sum(name) for name in ("cost_usd", "input_cost_usd", "output_cost_usd")},
+    "failed_cost_usd": _sum("cost_usd", _FAILED, of="error_calls"),
+    "priced_calls": _count(("cost_nanos", "known", None)),
+    # time
+    "duration_ms": _sum("duration_ms"),
+    "timed_calls": _count(("duration_us", "known", None)),
+    "min_duration_ms": _extreme("min", "duration_ms"),
+    "max_duration_ms": _extreme("max", "duration_ms"),
+    "time_to_first_token_ms": _sum("time_to_first_token_ms"),
+    "first_token_calls": _count(("time_to_first_token_us", "known", None)),
+    "first_started_at": _extreme("min", "started_at"),
+    "last_started_at": _extreme("max", "started_at"),
+    # speed: tokens of successful answers over the time they took to write
+    "paced_calls": _count(*_PACED),
+    "paced_tokens": _sum("output_tokens", *_PACED, of="paced_calls"),
+    "paced_ms": Measure("sum", GENERATION, _PACED, "paced_calls", FIELDS["duration_ms"]),
+    "stream_paced_calls": _count(*_PACED, _STREAMED),
+    "stream_paced_tokens": _sum("output_tokens", *_PACED, _STREAMED, of="stream_paced_calls"),
+    "stream_paced_ms": Measure(
+        "sum", GENERATION, (*_PACED, _STREAMED), "stream_paced_calls", FIELDS["duration_ms"]
+    ),
+    # sizes
+    **{
+        name: _sum(name)
+        for name in (
+            "request_bytes", "response_bytes", "message_count", "input_count", "tool_use_count",
+            "tool_result_count", "tool_call_count",
+        )
+    },
+    "max_request_bytes": _extreme("max", "request_bytes"),
+    # how many different
+    "sessions": Measure("distinct", "session_id"),
+    "users": Measure("distinct", "user_id"),
+    "models": Measure("distinct", "model"),
+}  # fmt: skip
+"""Name → measure. Stores answer in storage units; `public` turns them into dollars and milliseconds."""
+
+
+def public(name: str, value: int | None) -> int | float | None:
+    """A measure in public units: dollars, milliseconds, plain counts; times stay microseconds."""
+    measure = MEASURES[name]
+    if value is None or measure.op in ("count", "distinct") or measure.column == "started_at":
+        return value
+    scale = SCALES.get(measure.kind)
+    return value if scale is None else value / scale

@@ -1,0 +1,278 @@
+"""A Query as SQL: one statement for SQLite and PostgreSQL, time zones and patterns kept out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, FromClause, Label, Select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql import TableValuedAlias
+
+from tokentrail._measures import GENERATION, MEASURES, Measure, Test
+from tokentrail._periods import edges, period_of, slot_of
+from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
+from tokentrail._records import COLUMN_OF, DURATION, FIELDS, TEXT, from_us, to_us
+from tokentrail.models import Int64, LLMCall
+
+CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
+_MANY: Final = 500
+"""Values beyond which a list travels as one parameter: databases count parameters."""
+
+Condition = ColumnElement[bool]
+
+
+# --- filters -------------------------------------------------------------------------------------
+
+
+def conditions(
+    connection: Connection, filters: Filters, *, after: tuple[int, str] | None = None
+) -> list[Condition]:
+    """What a row must meet; patterns are resolved against the values there are."""
+    window = _window(filters)
+    found = list(window)
+    for name, wanted in filters.wanted.items():
+        known = _resolved(connection, name, wanted, window)
+        found.append(
+            _tagged(connection, known) if name == "tag" else _among(connection, _column(name), known)
+        )
+    if after is not None:
+        moment, call_id = from_us(after[0]), after[1]
+        same = sa.and_(CALLS.c.started_at == moment, CALLS.c.id < call_id)
+        found += [CALLS.c.started_at <= moment, sa.or_(CALLS.c.started_at < moment, same)]
+    return found
+
+
+def _window(filters: Filters) -> list[Condition]:
+    found: list[Condition] = []
+    if filters.start_us is not None:
+        found.append(CALLS.c.started_at >= from_us(filters.start_us))
+    if filters.end_us is not None:
+        found.append(CALLS.c.started_at < from_us(filters.end_us))
+    return found
+
+
+def _resolved(
+    connection: Connection, name: str, wanted: Wanted, window: Sequence[Condition]
+) -> list[str | bool | None]:
+    """Wanted values without patterns: Python decides what matches, so that every store agrees on case."""
+    if not any(is_pattern(name, value) for value in wanted):
+        return list(wanted)
+    if name == "tag":
+        tags = _tags(connection)
+        values = sa.select(tags.c.value).select_from(CALLS.join(tags, sa.true()))
+    else:
+        values = sa.select(_column(name))
+    there = connection.execute(values.where(*window).distinct()).scalars()
+    matches = matcher(name, wanted)
+    found = [value for value in there if value is not None and matches(value)]
+    return [*found, None] if None in wanted else found
+
+
+def _among(
+    connection: Connection, column: ColumnElement[Any], values: Sequence[str | bool | None]
+) -> Condition:
+    known = [value for value in values if value is not None]
+    if len(known) > _MANY:
+        found = _in_many(connection, column, known)
+    else:
+        found = column.in_(known) if known else sa.false()
+    return sa.or_(found, column.is_(None)) if None in values else found
+
+
+def _in_many(connection: Connection, column: ColumnElement[Any], values: Sequence[Any]) -> Condition:
+    if connection.dialect.name == "postgresql":
+        return column == sa.any_(sa.literal(values, ARRAY(sa.Text)))
+    listed = sa.func.json_each(json.dumps(values)).table_valued("value", name="listed")
+    return column.in_(sa.select(listed.c.value))
+
+
+def _tagged(connection: Connection, values: Sequence[str | bool | None]) -> Condition:
+    tags = _tags(connection)
+    known = [value for value in values if value is not None]
+    found = (
+        sa.select(1)
+        .select_from(tags)
+        .where(_among(connection, tags.c.value, known))
+        .correlate(CALLS)
+        .exists()
+    )
+    if None not in values:
+        return found
+    text = sa.type_coerce(CALLS.c.tags, sa.Text)
+    return sa.or_(found, text.is_(None), text == "[]")
+
+
+def _tags(connection: Connection) -> TableValuedAlias:
+    """The tags of a call as a table of its own, to be joined."""
+    text = sa.type_coerce(CALLS.c.tags, sa.Text)
+    if connection.dialect.name == "postgresql":
+        elements = sa.func.json_array_elements_text(sa.cast(text, sa.JSON))
+    else:
+        elements = sa.func.json_each(text)
+    return elements.table_valued(sa.column("value", sa.Text), name="tag")
+
+
+def _column(name: str) -> ColumnElement[Any]:
+    column = CALLS.c[COLUMN_OF.get(name, name)]
+    return sa.type_coerce(column, Int64) if FIELDS[name] == DURATION else column
+
+
+# --- measures ------------------------------------------------------------------------------------
+
+
+def _test(test: Test) -> Condition:
+    name, how, value = test
+    column = CALLS.c[name]
+    made: dict[str, Callable[[], Any]] = {
+        "in": lambda: column.in_(value),
+        "is": lambda: column.is_(value) if isinstance(value, bool) else column == value,
+        "is_not": lambda: column.is_not(value),
+        "known": lambda: column.is_not(None),
+        "unknown": lambda: column.is_(None),
+    }
+    condition: Condition = made[how]()
+    return condition
+
+
+def _measure(name: str, measure: Measure) -> Label[Any]:
+    operand = _operand(measure.column)
+    if measure.op == "count":
+        made = sa.func.count()
+    elif measure.op == "distinct":
+        made = sa.func.count(sa.distinct(operand))
+    else:
+        made = getattr(sa.func, measure.op)(operand)
+    when = [_test(test) for test in measure.when]
+    return (made.filter(*when) if when else made).label(name)
+
+
+def _operand(column: str | None) -> ColumnElement[Any]:
+    if column is None:
+        return sa.literal(1)
+    if column == GENERATION:
+        first = sa.func.coalesce(sa.type_coerce(CALLS.c.time_to_first_token_us, Int64), 0)
+        return sa.type_coerce(CALLS.c.duration_us, Int64) - first
+    found = CALLS.c[column]
+    return found if column == "started_at" or FIELDS.get(column) == TEXT else sa.type_coerce(found, Int64)
+
+
+def _plain(value: Any) -> Any:
+    """A measure as an int: PostgreSQL adds integers up to Decimal, times come as datetime."""
+    if value is None or isinstance(value, int):
+        return value
+    return to_us(value) if isinstance(value, datetime) else int(value)
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def answer(connection: Connection, query: Query) -> list[dict[str, Any]]:
+    """The groups of a query, with measures in storage units."""
+    where = conditions(connection, query.filters)
+    beginnings: list[int] = []
+    if query.granularity is not None:
+        beginnings = _beginnings(connection, query, where)
+        if not beginnings:
+            return []
+    statement = _select(connection, query, beginnings).where(*where)
+    rows = [
+        (list(row[: -len(query.measures)]), [_plain(value) for value in row[-len(query.measures) :]])
+        for row in connection.execute(statement)
+    ]
+    if beginnings:
+        rows = _in_periods(rows, query, beginnings)
+    names = query.by if query.granularity is None else ("period", *query.by)
+    return arrange(
+        [
+            {**dict(zip(names, key, strict=True)), **dict(zip(query.measures, values, strict=True))}
+            for key, values in rows
+        ],
+        query,
+    )
+
+
+def _select(connection: Connection, query: Query, beginnings: Sequence[int]) -> Select[Any]:
+    source: FromClause = CALLS
+    keys: list[Label[Any]] = []
+    if beginnings:
+        keys.append(_slot(connection, beginnings).label("key_time"))
+    for index, name in enumerate(query.by):
+        if name == "tag":
+            tags = _tags(connection)
+            source = source.outerjoin(tags, sa.true())
+            keys.append(tags.c.value.label(f"key_{index}"))
+        else:
+            keys.append(_column(name).label(f"key_{index}"))
+    measures = [_measure(name, MEASURES[name]) for name in query.measures]
+    statement = sa.select(*keys, *measures).select_from(source)
+    # By label: PostgreSQL takes a repeated expression with parameters for another one.
+    statement = statement.group_by(*(sa.text(key.name) for key in keys))
+    if query.limit is not None and not beginnings:
+        statement = statement.order_by(*_order(connection, query, keys)).limit(query.limit)
+    return statement
+
+
+def _order(connection: Connection, query: Query, keys: Sequence[Label[Any]]) -> list[ColumnElement[Any]]:
+    """The same order as `arrange`, so that the database may cut."""
+    found: list[ColumnElement[Any]] = []
+    by_code_point = connection.dialect.name == "postgresql"
+    for name, key in zip(query.by, keys, strict=True):
+        is_text = name == "tag" or FIELDS[name] == TEXT
+        found.append(sa.collate(key.element, "C").asc() if is_text and by_code_point else key.element.asc())
+    if query.order is not None:
+        name = query.order.removeprefix("-")
+        if name in query.by:
+            first: ColumnElement[Any] = found[query.by.index(name)].element
+        else:
+            first = _measure(name, MEASURES[name]).element
+        found.insert(0, first.desc() if query.order.startswith("-") else first.asc())
+    return [each.nulls_last() for each in found]
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+def _beginnings(connection: Connection, query: Query, where: Sequence[Condition]) -> list[int]:
+    bounds = sa.select(sa.func.min(CALLS.c.started_at), sa.func.max(CALLS.c.started_at)).where(*where)
+    first, last = connection.execute(bounds).one()
+    if first is None or query.granularity is None:
+        return []
+    return edges(to_us(first), to_us(last) + 1, query.granularity, query.filters.zone)
+
+
+def _slot(connection: Connection, beginnings: Sequence[int]) -> ColumnElement[int]:
+    """How many slots a row's start lies after the first beginning."""
+    moment: ColumnElement[Any] = sa.type_coerce(CALLS.c.started_at, Int64)
+    if connection.dialect.name == "postgresql":
+        moment = sa.cast(sa.extract("epoch", CALLS.c.started_at) * 1_000_000, sa.BigInteger)
+    return (moment - beginnings[0]) // slot_of(beginnings)
+
+
+Row = tuple[list[Any], list[Any]]
+
+
+def _in_periods(rows: Sequence[Row], query: Query, beginnings: Sequence[int]) -> list[Row]:
+    """Slots put together to periods."""
+    width = slot_of(beginnings)
+    joined: dict[tuple[Any, ...], list[Any]] = {}
+    operations = [MEASURES[name].op for name in query.measures]
+    for (slot, *names), values in rows:
+        key = (period_of(beginnings[0] + slot * width, beginnings), *names)
+        known = joined.get(key)
+        if known is None:
+            joined[key] = values
+        else:
+            joined[key] = [_join(*each) for each in zip(operations, known, values, strict=True)]
+    return [(list(key), values) for key, values in joined.items()]
+
+
+def _join(operation: str, one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return one if other is None else other
+    if operation in ("min", "max"):
+        return min(one, other) if operation == "min" else max(one, other)
+    return one + other

@@ -1,0 +1,86 @@
+"""Store: what every place that keeps calls can do, and what it says about what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from tokentrail._query import Filters, Query
+from tokentrail._records import Record
+from tokentrail.errors import StoreError
+from tokentrail.models import LLMCall
+
+Position: TypeAlias = tuple[str, int]
+"""How far a journal segment has been read into the store: (segment name, offset)."""
+
+
+class StoreReplacedError(StoreError):
+    """The database was deleted or exchanged while it was open.
+
+    A new one has been opened in its place and nothing of the batch was stored: read the journal again from
+    where the new database says it is (`positions()`).
+    """
+
+
+class Refused(NamedTuple):
+    """A record that the store cannot hold."""
+
+    id: str
+    reason: str
+
+
+class Appended(NamedTuple):
+    """What became of the records of one `append`."""
+
+    inserted: int = 0
+    replaced: int = 0
+    """Calls whose weaker row (a lower finality) gave way."""
+    unchanged: int = 0
+    """Records that were there already, as strong or stronger."""
+    refused: tuple[Refused, ...] = ()
+
+
+class Store(Protocol):
+    """Where calls are kept. `MemoryStore` defines what is right; every other store answers the same."""
+
+    url: str
+
+    def append(
+        self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
+    ) -> Appended:
+        """Keep ended calls, journal positions and the removal of positions, in one transaction.
+
+        Idempotent by (id, finality): a higher finality replaces the row of the same id, an equal or lower
+        one changes nothing. Positions only move forward. A record that cannot be held is named in
+        `Appended.refused` and stops no other.
+
+        Raises:
+            StoreCorruptError: the database is damaged.
+            StoreReplacedError: the database is another one than before.
+            StoreError: nothing was stored; the same call may be made again.
+        """
+
+    def positions(self) -> dict[str, int]:
+        """How far each journal segment has been read into this store."""
+
+    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+        """One dict a group: the fields of `query.by`, `period`, and the measures in storage units."""
+
+    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
+        """Calls, newest first; ties by id, so that pages never overlap.
+
+        Args:
+            filters: which calls.
+            limit: how many at most.
+            after: (`started_at` in microseconds, `id`) of the last call of the page before.
+        """
+
+    def get(self, call_id: str) -> LLMCall | None:
+        """One call, or `None`."""
+
+    def prune(self, before: datetime) -> int:
+        """Delete the calls that started before a moment; returns how many."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""

@@ -1,0 +1,223 @@
+"""MemoryStore: plain Python, and the definition of right for every other store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from tokentrail._measures import GENERATION, MEASURES, Measure, Test
+from tokentrail._periods import edges, period_of
+from tokentrail._query import Filters, Query, arrange, matcher
+from tokentrail._records import (
+    BOOLEAN,
+    COLUMN_OF,
+    FIELDS,
+    LIST,
+    LONG_TEXT,
+    MAPPING,
+    PROVISIONAL,
+    TEXT,
+    Record,
+    to_us,
+)
+from tokentrail.models import LLMCall
+from tokentrail.stores.base import Appended, Position, Refused
+
+
+class MemoryStore:
+    """Keeps calls in a dict, for tests and for programs that want nothing on disk."""
+
+    def __init__(self, url: str = "memory://", *, recover: bool = False) -> None:  # noqa: ARG002
+        self.url = url
+        self.set_aside: str | None = None
+        self._calls: dict[str, Record] = {}
+        self._positions: dict[str, int] = {}
+        self._lock = threading.RLock()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def append(
+        self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
+    ) -> Appended:
+        inserted = replaced = unchanged = 0
+        refused: list[Refused] = []
+        with self._lock:
+            for record in records:
+                reason = refusal(record)
+                old = self._calls.get(record["id"]) if reason is None else None
+                if reason is not None:
+                    refused.append(Refused(str(record.get("id")), reason))
+                    continue
+                if old is not None and old["finality"] >= record["finality"]:
+                    unchanged += 1
+                    continue
+                inserted += old is None
+                replaced += old is not None
+                self._calls[record["id"]] = dict(record)
+            for segment, position in positions:
+                self._positions[segment] = max(position, self._positions.get(segment, position))
+            for segment in forget:
+                self._positions.pop(segment, None)
+        return Appended(inserted, replaced, unchanged, tuple(refused))
+
+    def positions(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._positions)
+
+    def prune(self, before: datetime) -> int:
+        mark = to_us(before)
+        with self._lock:
+            old = [call_id for call_id, record in self._calls.items() if record["started_at"] < mark]
+            for call_id in old:
+                del self._calls[call_id]
+        return len(old)
+
+    def close(self) -> None:
+        """Nothing to let go of; the calls stay while the object lives."""
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def get(self, call_id: str) -> LLMCall | None:
+        with self._lock:
+            record = self._calls.get(call_id)
+        return None if record is None else LLMCall.from_record(record)
+
+    def payload(self, call_id: str) -> dict[str, str | None]:
+        with self._lock:
+            record = self._calls.get(call_id, {})
+        return {name: record.get(name) for name in ("request", "response")}
+
+    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
+        found = {(record["started_at"], record["id"]): record for record in self._matching(filters)}
+        keys = sorted((key for key in found if after is None or key < after), reverse=True)
+        return [LLMCall.from_record(found[key]) for key in keys[:limit]]
+
+    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+        records = self._matching(query.filters)
+        period = _period(query, records)
+        groups: dict[tuple[Any, ...], list[Record]] = {}
+        for record in records:
+            for key in _keys(record, query, period):
+                groups.setdefault(key, []).append(record)
+        if not query.by and query.granularity is None:
+            groups.setdefault((), [])
+        names = query.by if query.granularity is None else ("period", *query.by)
+        answer = [
+            {
+                **dict(zip(names, key, strict=True)),
+                **{name: measured(MEASURES[name], members) for name in query.measures},
+            }
+            for key, members in groups.items()
+        ]
+        return arrange(answer, query)
+
+    def _matching(self, filters: Filters) -> list[Record]:
+        tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
+        start, end = filters.start_us, filters.end_us
+        with self._lock:
+            records = list(self._calls.values())
+        return [
+            record
+            for record in records
+            if (start is None or record["started_at"] >= start)
+            and (end is None or record["started_at"] < end)
+            and all(_matches(record, name, test) for name, test in tests)
+        ]
+
+
+def _matches(record: Record, name: str, test: Callable[[Any], bool]) -> bool:
+    if name == "tag":
+        tags = record.get("tags") or [None]
+        return any(test(tag) for tag in tags)
+    return test(_value(record, name))
+
+
+def _value(record: Record, name: str) -> Any:
+    return record.get(COLUMN_OF.get(name, name))
+
+
+def _period(query: Query, records: Sequence[Record]) -> Callable[[int], int]:
+    if query.granularity is None or not records:
+        return lambda moment: moment
+    moments = [record["started_at"] for record in records]
+    beginnings = edges(min(moments), max(moments) + 1, query.granularity, query.filters.zone)
+    return lambda moment: period_of(moment, beginnings)
+
+
+def _keys(record: Record, query: Query, period: Callable[[int], int]) -> Iterable[tuple[Any, ...]]:
+    keys: list[tuple[Any, ...]] = [()]
+    if query.granularity is not None:
+        keys = [(period(record["started_at"]),)]
+    for name in query.by:
+        values = (
+            (list(dict.fromkeys(record.get("tags") or [None]))) if name == "tag" else [_value(record, name)]
+        )
+        keys = [(*key, value) for key in keys for value in values]
+    return keys
+
+
+# --- measures: what each operation means ---------------------------------------------------------
+
+
+def measured(measure: Measure, records: Iterable[Record]) -> int | None:
+    """A measure over records, in storage units."""
+    members = [record for record in records if all(passes(record, test) for test in measure.when)]
+    if measure.op == "count":
+        return len(members)
+    values: list[int] = [
+        value for record in members if (value := _operand(record, measure.column)) is not None
+    ]
+    if measure.op == "distinct":
+        return len(set(values))
+    if not values:
+        return None
+    if measure.op == "sum":
+        return sum(values)
+    return min(values) if measure.op == "min" else max(values)
+
+
+def _operand(record: Record, column: str | None) -> Any:
+    if column != GENERATION:
+        return record.get(column or "")
+    duration = record.get("duration_us")
+    return None if duration is None else duration - (record.get("time_to_first_token_us") or 0)
+
+
+def passes(record: Record, test: Test) -> bool:
+    """One test of a measure."""
+    column, how, value = test
+    found = record.get(column)
+    if how == "in":
+        return found in value
+    if how == "is":
+        return found is not None and found == value
+    if how == "is_not":
+        return found is None or found != value
+    return (found is None) == (how == "unknown")
+
+
+# --- what a store can hold -----------------------------------------------------------------------
+
+_REQUIRED: Final = ("id", "finality", "started_at", "status")
+_TYPES: Final[dict[int, type]] = {
+    TEXT: str, LONG_TEXT: str, BOOLEAN: bool, LIST: list, MAPPING: dict,
+}  # fmt: skip
+_COLUMNS: Final = {COLUMN_OF.get(name, name): _TYPES.get(kind, int) for name, kind in FIELDS.items()}
+
+
+def refusal(record: Record) -> str | None:
+    """Why a record cannot be a row, or `None` if it can."""
+    missing = [name for name in _REQUIRED if record.get(name) is None]
+    if missing:
+        return f"{missing[0]} is missing"
+    if record["finality"] < PROVISIONAL:
+        return "the call has not ended"
+    for column, value in record.items():
+        wanted = _COLUMNS.get(column)
+        if wanted is None or value is None:
+            continue
+        if not isinstance(value, wanted) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+            return f"{column} cannot be {type(value).__name__} {value!r:.40}"
+    return None

@@ -1,0 +1,292 @@
+"""SqlStore: calls in SQLite or PostgreSQL, over the tables of `models.py`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, exc
+from sqlalchemy.orm import Session
+
+from tokentrail._query import Filters, Query
+from tokentrail._records import PROVISIONAL, Record
+from tokentrail.errors import StoreCorruptError
+from tokentrail.models import LLMCall, LLMPayload
+from tokentrail.stores import _engine
+from tokentrail.stores._compile import answer, conditions
+from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
+from tokentrail.stores.base import Appended, Position, Refused, StoreReplacedError
+
+CHUNK: Final = 500
+"""Ids in one statement."""
+PRUNED_AT_ONCE: Final = 5_000
+"""Rows one transaction of `prune` deletes, so that writers never wait long."""
+
+CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
+_IDS: Final[Any] = sa.bindparam("ids", expanding=True)
+_RANKS: Final = sa.select(CALLS.c.id, sa.type_coerce(CALLS.c.finality, sa.Integer)).where(
+    CALLS.c.id.in_(_IDS)
+)
+_DELETE_CALLS: Final = sa.delete(CALLS).where(CALLS.c.id.in_(_IDS))
+_PAYLOADS: Final = LLMPayload.__table__  # type: ignore[attr-defined]
+_DELETE_PAYLOADS: Final = sa.delete(_PAYLOADS).where(_PAYLOADS.c.call_id.in_(_IDS))
+_ADVANCE: Final = sa.text(
+    "INSERT INTO journal_position (segment, position) VALUES (:segment, :position) "
+    "ON CONFLICT (segment) DO UPDATE SET position = excluded.position "
+    "WHERE journal_position.position < excluded.position"
+)
+_FORGET: Final = sa.text("DELETE FROM journal_position WHERE segment = :segment")
+
+
+class SqlStore:
+    """Calls in SQLite or PostgreSQL.
+
+    Args:
+        url: an SQLAlchemy URL, or an engine (which the store then does not dispose of).
+        recover: see `open_store`.
+    """
+
+    def __init__(self, url: str | Engine, *, recover: bool = False) -> None:
+        self._owns_engine = not isinstance(url, Engine)
+        self._engine = url if isinstance(url, Engine) else _engine.make_engine(_engine.parse_url(url))
+        self.url = self._engine.url.render_as_string(hide_password=False)
+        self.set_aside: str | None = None
+        self._file = _engine.file_of(self._engine.url)
+        self._identity: tuple[int, int] | None = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._shapes = Shapes(self._engine.dialect.name)
+        self._postgres = self._engine.dialect.name == "postgresql"
+        self._open(recover=recover)
+
+    # --- opening ---------------------------------------------------------------------------------
+
+    def _open(self, *, recover: bool) -> None:
+        try:
+            self._prepare(checked=recover)
+        except StoreCorruptError:
+            if not recover or self._file is None:
+                raise
+            found = _engine.identity(self._file)
+            self._engine.dispose()
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+            aside = _engine.set_aside(self._file, found, stamp)
+            self.set_aside = None if aside is None else str(aside)
+            self._prepare(checked=False)
+
+    def _prepare(self, *, checked: bool) -> None:
+        if self._file is not None:
+            _engine.create_file(self._file)
+        with _engine.errors_of(self._engine):
+            if checked:
+                with self._engine.connect() as connection:
+                    _engine.check(connection, self._file)
+            _engine.upgrade(self._engine)
+        self._identity = None if self._file is None else _engine.identity(self._file)
+
+    def _ready(self) -> None:
+        """Notice a fork and an exchanged file before a connection is used."""
+        if self._pid != os.getpid():
+            self._engine.dispose(close=False)  # the parent goes on using its connections
+            self._pid, self._lock = os.getpid(), threading.Lock()
+        if self._file is None or _engine.identity(self._file) == self._identity:
+            return
+        with self._lock:
+            if _engine.identity(self._file) == self._identity:
+                return
+            self._engine.dispose()
+            self._prepare(checked=False)
+        raise StoreReplacedError(
+            f"{self._file} was deleted or exchanged while it was open. A new one is open in its place."
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._ready()
+        with (
+            _engine.errors_of(self._engine),
+            self._engine.connect().execution_options(writing=True) as connection,
+            connection.begin(),
+        ):
+            connection.exec_driver_sql("UPDATE ledger SET version = version + 1")
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._ready()
+        with _engine.errors_of(self._engine), self._engine.connect() as connection:
+            yield connection
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def append(
+        self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
+    ) -> Appended:
+        strongest, refused = _fold(records)
+        with self._writing() as connection:
+            weaker, taken = self._take(connection, strongest)
+            refused += self._replace(connection, weaker, taken)
+            for segment, position in positions:
+                connection.execute(_ADVANCE, {"segment": segment, "position": position})
+            for segment in forget:
+                connection.execute(_FORGET, {"segment": segment})
+        bad = {each.id for each in refused}
+        replaced = len(weaker - bad)
+        inserted = len({record["id"] for record in taken} - bad) - replaced
+        unchanged = len(records) - inserted - replaced - len(refused)
+        return Appended(inserted, replaced, unchanged, tuple(refused))
+
+    def _take(self, connection: Connection, strongest: dict[str, Record]) -> tuple[set[str], list[Record]]:
+        """The ids whose rows give way, and the records that become rows."""
+        highest = connection.execute(sa.select(sa.func.max(CALLS.c.id))).scalar()
+        # Ids grow with time, so nearly all of them are above everything stored and need no look-up.
+        asked = [call_id for call_id in strongest if highest is not None and call_id <= highest]
+        ranks: dict[str, int] = {}
+        for chunk in _chunks(asked):
+            ranks.update((row[0], row[1]) for row in connection.execute(_RANKS, {"ids": chunk}))
+        if not ranks:
+            return set(), list(strongest.values())
+        taken = [record for record in strongest.values() if record["finality"] > ranks.get(record["id"], 0)]
+        return {record["id"] for record in taken if record["id"] in ranks}, taken
+
+    def _replace(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> list[Refused]:
+        try:
+            with connection.begin_nested():
+                self._replace_all(connection, weaker, records)
+        except self._mistakes() as error:
+            _raise_if_unwell(error)
+            return [each for record in records if (each := self._replace_one(connection, weaker, record))]
+        return []
+
+    def _replace_one(self, connection: Connection, weaker: set[str], record: Record) -> Refused | None:
+        """One record of a batch in which something is wrong; the healthy ones must not wait for it."""
+        try:
+            with connection.begin_nested():
+                self._replace_all(connection, weaker & {record["id"]}, [washed(record)])
+        except self._mistakes() as error:
+            _raise_if_unwell(error)
+            cause = getattr(error, "orig", None) or error
+            return Refused(record["id"], f"{type(cause).__name__}: {str(cause).splitlines()[0]:.200}")
+        return None
+
+    def _mistakes(self) -> tuple[type[Exception], ...]:
+        # COPY goes past SQLAlchemy, so its errors come as the driver's own.
+        driver = self._engine.dialect.loaded_dbapi
+        return exc.DBAPIError, driver.Error, OverflowError, TypeError, ValueError
+
+    def _replace_all(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> None:
+        if weaker:
+            _delete(connection, weaker)
+        for shape, members in self._shapes.group(records):
+            rows = [shape.row(record) for record in members]
+            if self._postgres:
+                _copy(connection, shape, rows)
+            else:
+                connection.exec_driver_sql(shape.insert(), rows)
+        payloads = payload_rows(records)
+        if payloads:
+            names = ("call_id", "request", "response")
+            connection.execute(sa.insert(_PAYLOADS), [dict(zip(names, row, strict=True)) for row in payloads])
+
+    def prune(self, before: datetime) -> int:
+        mark = before if before.tzinfo else before.replace(tzinfo=UTC)
+        old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).limit(PRUNED_AT_ONCE)
+        pruned = 0
+        while True:
+            with self._writing() as connection:
+                ids = list(connection.execute(old).scalars())
+                _delete(connection, ids)
+            pruned += len(ids)
+            if len(ids) < PRUNED_AT_ONCE:
+                return pruned
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def positions(self) -> dict[str, int]:
+        with self._reading() as connection:
+            rows = connection.execute(sa.text("SELECT segment, position FROM journal_position"))
+            return {segment: position for segment, position in rows}  # noqa: C416  rows are no pairs to mypy
+
+    def get(self, call_id: str) -> LLMCall | None:
+        with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
+            return session.get(LLMCall, call_id)
+
+    def payload(self, call_id: str) -> dict[str, str | None]:
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(_PAYLOADS.c.request, _PAYLOADS.c.response).where(_PAYLOADS.c.call_id == call_id)
+            ).first()
+        return {"request": row[0] if row else None, "response": row[1] if row else None}
+
+    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
+        with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
+            statement = sa.select(LLMCall).where(*conditions(connection, filters, after=after))
+            newest = statement.order_by(CALLS.c.started_at.desc(), CALLS.c.id.desc()).limit(limit)
+            return list(session.execute(newest).scalars())
+
+    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+        with self._reading() as connection:
+            return answer(connection, query)
+
+    def close(self) -> None:
+        if self._owns_engine:
+            self._engine.dispose()
+
+
+# --- statements ----------------------------------------------------------------------------------
+
+
+def _fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
+    """The strongest record of each id, the first of equals; and those that no row can be made of."""
+    strongest: dict[str, Record] = {}
+    refused: list[Refused] = []
+    for record in records:
+        call_id = record.get("id")
+        if not isinstance(call_id, str) or record.get("finality", 0) < PROVISIONAL:
+            refused.append(Refused(str(call_id), "it has no id, or has not ended"))
+            continue
+        known = strongest.get(call_id)
+        if known is None or known["finality"] < record["finality"]:
+            strongest[call_id] = record
+    return strongest, refused
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    found = list(ids)
+    for begin in range(0, len(found), CHUNK):
+        yield found[begin : begin + CHUNK]
+
+
+def _delete(connection: Connection, ids: Iterable[str]) -> None:
+    for chunk in _chunks(ids):
+        connection.execute(_DELETE_PAYLOADS, {"ids": chunk})
+        connection.execute(_DELETE_CALLS, {"ids": chunk})
+
+
+def _copy(connection: Connection, shape: Shape, rows: Sequence[tuple[Any, ...]]) -> None:
+    cursor = connection.connection.cursor()
+    try:
+        with cursor.copy(shape.copy()) as copy:
+            for row in rows:
+                copy.write_row(row)
+    finally:
+        cursor.close()
+
+
+def _raise_if_unwell(error: Exception) -> None:
+    """Raise an error again that is the database's; return if it is one value's.
+
+    The difference matters: a value that can never be stored must be let go, a full disk waited for.
+    """
+    cause = getattr(error, "orig", None) or error
+    kinds = {kind.__name__ for kind in type(cause).__mro__}
+    if kinds & {"DataError", "IntegrityError", "OverflowError", "TypeError", "ValueError"}:
+        return
+    if "ProgrammingError" in kinds and ("not supported" in str(cause) or "cannot adapt" in str(cause)):
+        return
+    raise error
