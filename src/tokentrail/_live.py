@@ -345,11 +345,37 @@ def _blanks(record: Record, fields: Mapping[str, Any]) -> Record:
 
 def put_usage(record: Record, usage: Usage) -> None:
     """Write a usage into the columns that hold it."""
-    for name, count in zip(COUNTS, usage, strict=False):
-        if count is not None:
-            record[name] = count
-    if usage.details:
-        record["usage_details"] = dict(usage.details)
-    if usage.flags:
-        record["usage_flags"] = list(usage.flags)
-    record["usage_source"] = "provider" if usage.reported else "missing"
+    (
+        input_,
+        output,
+        total,
+        cache_read,
+        cache_creation,
+        reasoning,
+        input_audio,
+        output_audio,
+        details,
+        flags,
+    ) = usage
+    if input_ is not None:
+        record["input_tokens"] = input_
+    if output is not None:
+        record["output_tokens"] = output
+    if total is not None:
+        record["total_tokens"] = total
+    if cache_read is not None:
+        record["cache_read_tokens"] = cache_read
+    if cache_creation is not None:
+        record["cache_creation_tokens"] = cache_creation
+    if reasoning is not None:
+        record["reasoning_tokens"] = reasoning
+    if input_audio is not None:
+        record["input_audio_tokens"] = input_audio
+    if output_audio is not None:
+        record["output_audio_tokens"] = output_audio
+    if details:
+        record["usage_details"] = dict(details)
+    if flags:
+        record["usage_flags"] = list(flags)
+    reported = input_ is not None or output is not None or total is not None
+    record["usage_source"] = "provider" if reported else "missing"

@@ -35,9 +35,8 @@ class Recorder:
 
     def __init__(self, settings: Settings, health: Health, logger: logging.Logger) -> None:
         self.health_counters = health
-        self._logger = logger
         self._live = Live(health, max_active=settings.max_active)
-        self._summary = Summary(settings.summary_interval)
+        self._summary = Summary(settings.summary_interval, logger)
         self._enabled = settings.enabled
         self._max_age_ns = int(settings.active_max_age * 1e9)
         self._capture = _CAPTURED[settings.capture]
@@ -81,26 +80,42 @@ class Recorder:
         Returns:
             The id of the call: a UUIDv7 of ours.
         """
+        columns: Record = dict(self._defaults)
+        with self._guard_start:
+            context = current_context()
+            if context:
+                self._take(columns, context)
+            if call_type != "chat" or "call_type" not in columns:  # a context may name its own kind
+                columns["call_type"] = call_type
+            columns["is_streaming"] = bool(is_streaming)
+            fields.update(model=model, provider=provider, request_id=request_id)
+            self._take(columns, fields)
+            if request is not None:
+                self._payload(columns, "request", request)
+        return self.begin(columns)
+
+    def begin(self, columns: Record) -> str:
+        """`start` for doors that clean their own fields: columns in stored units, context not looked at.
+
+        The mapping becomes the tracker's own.
+        """
         now, clock = now_us(), time.perf_counter_ns()
         call_id = new_id(now)
         if not self._enabled:
             return call_id
         with self._guard_start:
-            record: Record = {"id": call_id, "finality": START, "started_at": now, **self._defaults}
-            context = current_context()
-            if context:
-                self._take(record, context)
-            if call_type != "chat" or "call_type" not in record:  # a context may name its own kind
-                record["call_type"] = call_type
-            record["is_streaming"] = bool(is_streaming)
-            fields.update(model=model, provider=provider, request_id=request_id)
-            self._take(record, fields)
-            record.setdefault("source", "manual")
+            record: Record = {
+                "id": call_id,
+                "finality": START,
+                "started_at": now,
+                **self._defaults,
+                **columns,
+            }
+            if "source" not in record:
+                record["source"] = "manual"
             record["seen_by"] = [record["source"]]
-            if model is not None and "requested_model" not in record:
+            if "requested_model" not in record and "model" in record:
                 record["requested_model"] = record["model"]
-            if request is not None:
-                self._payload(record, "request", request)
             evicted = self._live.start(record, clock)
             self._writer.note_start(record)
             if evicted is not None:
@@ -209,7 +224,7 @@ class Recorder:
             if model is not None and "requested_model" not in record:
                 record["requested_model"] = record["model"]
             self._settle_times(record, ended_at)
-            self._add_usage(record, usage)
+            put_usage(record, MISSING if usage is None else normalize_usage(usage))
             if "cost_nanos" in record:
                 record.setdefault("cost_source", "provider")
             added = self._live.add(record)
@@ -242,6 +257,28 @@ class Recorder:
         """Whether a final end of the call was seen lately."""
         return self._live.is_closed(call_id)
 
+    def end(
+        self, call_id: str, columns: Record, *, usage: Usage | None = None, provisional: bool = False
+    ) -> None:
+        """`finish` for doors that clean their own fields: columns in stored units, `status` among them.
+
+        The mapping becomes the tracker's own.
+        """
+        if not self._enabled:
+            return
+        now, clock = now_us(), time.perf_counter_ns()
+        with self._guard_end:
+            told = columns.get("usage_source")
+            put_usage(columns, MISSING if usage is None else usage)
+            if told is not None and usage is not None and usage.reported:
+                columns["usage_source"] = told
+            if "cost_nanos" in columns and "cost_source" not in columns:
+                columns["cost_source"] = "provider"
+            finality = PROVISIONAL if provisional else FINAL
+            ended = self._live.end(call_id, columns, now=now, clock=clock, finality=finality)
+            if ended is not None:
+                self._deliver(ended)
+
     def _end(
         self,
         call_id: str,
@@ -251,30 +288,14 @@ class Recorder:
         provisional: bool,
         fields: dict[str, Any],
     ) -> None:
-        if not self._enabled:
-            return
-        now, clock = now_us(), time.perf_counter_ns()
+        columns: Record = {"status": status}
+        normal = None
         with self._guard_end:
-            columns: Record = {"status": status}
-            if fields:
-                self._take(columns, fields)
-                if "cost_nanos" in columns:
-                    columns.setdefault("cost_source", "provider")
+            self._take(columns, fields)
             if response is not None:
                 self._payload(columns, "response", response)
-            self._add_usage(columns, usage)
-            finality = PROVISIONAL if provisional else FINAL
-            ended = self._live.end(call_id, columns, now=now, clock=clock, finality=finality)
-            if ended is not None:
-                self._deliver(ended)
-
-    @staticmethod
-    def _add_usage(columns: Record, usage: object) -> None:
-        normal = MISSING if usage is None else usage if type(usage) is Usage else normalize_usage(usage)
-        told = columns.get("usage_source")
-        put_usage(columns, normal)
-        if told is not None and normal.reported:
-            columns["usage_source"] = told
+            normal = None if usage is None else normalize_usage(usage)
+        self.end(call_id, columns, usage=normal, provisional=provisional)
 
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
         """Fields of a call; its tags and attributes come on top of those of its context."""
@@ -308,8 +329,7 @@ class Recorder:
 
     def _deliver(self, record: Record) -> None:
         self._writer.submit(record)
-        if self._summary.interval:
-            self._summary.count(record, self._logger)
+        self._summary.look(self._live.ended, self._live.totals)
 
     def _sweep(self, now: int, clock: int) -> None:
         self._swept = clock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tokentrail._records import FAILED, Record, iso
 
@@ -16,10 +16,14 @@ _SUMS: Final = (
 _SUMMED: Final = tuple(enumerate(_SUMS, start=2))
 _NAMES: Final = (
     "requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
-    "tool_uses", "tool_results", "tool_calls", "total_duration_ms", "timed",
+    "tool_uses", "tool_results", "tool_calls", "total_duration_ms",
 )  # fmt: skip
 _REQUESTS, _ERRORS = 0, 1
-_DURATION, _TIMED = 9, 10
+_DURATION, _TIMED, _LAST = 9, 10, 11
+_WIDTH: Final = 12
+"""Nine counts, the microseconds of the timed calls and their number, and when the last one ended."""
+
+_Leaves: TypeAlias = dict[tuple[str | None, str | None, bool], list[int]]
 
 UNKNOWN: Final = "unknown"
 
@@ -30,32 +34,29 @@ class Totals:
     def __init__(self) -> None:
         # (provider, model, is_streaming) → eleven sums; a tuple and not a joined text, which could not be
         # split again: model names contain ':' and '/'.
-        self._leaves: dict[tuple[str | None, str | None, bool], list[int]] = {}
-        self._last: dict[tuple[str | None, str | None], int] = {}
-        self.statuses: dict[str, int] = {}
+        self._leaves: _Leaves = {}
         self.warnings = 0
 
     def add(self, record: Record, sign: int) -> None:
-        """Add one call, or take it back."""
+        """Add one ended call, or take it back."""
         get = record.get
-        provider, model, status = get("provider"), get("model"), record["status"]
-        key = (provider, model, bool(get("is_streaming")))
+        key = (get("provider"), get("model"), record.get("is_streaming", False))
         leaf = self._leaves.get(key)
         if leaf is None:
-            leaf = self._leaves[key] = [0] * len(_NAMES)
+            leaf = self._leaves[key] = [0] * _WIDTH
         _add(leaf, record, sign)
-        if status in FAILED:
+        if record["status"] in FAILED:
             leaf[_ERRORS] += sign
         duration = get("duration_us")
         if duration is not None:
             leaf[_DURATION] += sign * duration
             leaf[_TIMED] += sign
-        self.statuses[status] = self.statuses.get(status, 0) + sign
-        self._touch(provider, model, get("ended_at") or record["started_at"])
+        moment = record["ended_at"] if "ended_at" in record else record["started_at"]
+        leaf[_LAST] = max(leaf[_LAST], moment)
 
-    def _touch(self, provider: str | None, model: str | None, moment: int) -> None:
-        if moment > self._last.get((provider, model), 0):
-            self._last[provider, model] = moment
+    def sums(self) -> dict[str, float]:
+        """The totals of everything, by name."""
+        return _named(_sum(self._leaves.values()))
 
     def answer(
         self, running: Iterable[Record], *, provider: str | None, model: str | None, include_active: bool
@@ -63,7 +64,6 @@ class Totals:
         """The totals as nested plain dicts, filtered; running calls count once and in no average."""
         wanted = _matcher(provider), _matcher(model)
         leaves = {key: list(leaf) for key, leaf in self._leaves.items() if _passes(key, wanted)}
-        last = {key: moment for key, moment in self._last.items() if _passes(key, wanted)}
         active = 0
         for record in running:
             key = (record.get("provider"), record.get("model"), bool(record.get("is_streaming")))
@@ -71,11 +71,12 @@ class Totals:
                 continue
             active += 1
             if include_active:
-                _add(leaves.setdefault(key, [0] * len(_NAMES)), record, 1)
-                last[key[:2]] = max(last.get(key[:2], 0), record["started_at"])
+                leaf = leaves.setdefault(key, [0] * _WIDTH)
+                _add(leaf, record, 1)
+                leaf[_LAST] = max(leaf[_LAST], record["started_at"])
         top = _named(_sum(leaves.values()))
         return {
-            "last_accessed": _iso(last.values()),
+            "last_accessed": _last(leaves.values()),
             **{
                 name if name.startswith("total_") else f"total_{name}": value
                 for name, value in top.items()
@@ -84,7 +85,7 @@ class Totals:
             "average_duration_ms": top["average_duration_ms"],
             "total_warnings": self.warnings,
             "active_requests": active,
-            "providers": _providers(leaves, last),
+            "providers": _providers(leaves),
         }
 
     @staticmethod
@@ -101,33 +102,18 @@ def _add(leaf: list[int], record: Record, sign: int) -> None:
             leaf[index] += sign * record[column]
 
 
-def _providers(
-    leaves: dict[tuple[str | None, str | None, bool], list[int]],
-    last: dict[tuple[str | None, str | None], int],
-) -> dict[str, Any]:
+def _providers(leaves: _Leaves) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for name in sorted({key[0] or UNKNOWN for key in leaves}):
         mine = {key: leaf for key, leaf in leaves.items() if (key[0] or UNKNOWN) == name}
-        models = sorted({key[1] or UNKNOWN for key in mine})
-        answer[name] = {
-            "last_accessed": _iso(moment for key, moment in last.items() if (key[0] or UNKNOWN) == name),
-            "rollup": _split(mine),
-            "models": {
-                model: {
-                    "last_accessed": _iso(
-                        moment
-                        for key, moment in last.items()
-                        if (key[0] or UNKNOWN, key[1] or UNKNOWN) == (name, model)
-                    ),
-                    **_split({key: leaf for key, leaf in mine.items() if (key[1] or UNKNOWN) == model}),
-                }
-                for model in models
-            },
-        }
+        answer[name] = {"last_accessed": _last(mine.values()), "rollup": _split(mine), "models": {}}
+        for model in sorted({key[1] or UNKNOWN for key in mine}):
+            its = {key: leaf for key, leaf in mine.items() if (key[1] or UNKNOWN) == model}
+            answer[name]["models"][model] = {"last_accessed": _last(its.values()), **_split(its)}
     return answer
 
 
-def _split(leaves: dict[tuple[str | None, str | None, bool], list[int]]) -> dict[str, dict[str, float]]:
+def _split(leaves: _Leaves) -> dict[str, dict[str, float]]:
     return {
         "total": _named(_sum(leaves.values())),
         "streaming": _named(_sum(leaf for key, leaf in leaves.items() if key[2])),
@@ -136,12 +122,12 @@ def _split(leaves: dict[tuple[str | None, str | None, bool], list[int]]) -> dict
 
 
 def _sum(leaves: Iterable[list[int]]) -> list[int]:
-    return [sum(column) for column in zip([0] * len(_NAMES), *leaves, strict=True)]
+    return [sum(column) for column in zip([0] * _WIDTH, *leaves, strict=True)]
 
 
 def _named(leaf: list[int]) -> dict[str, float]:
-    named: dict[str, float] = dict(zip(_NAMES, leaf, strict=True))
-    timed = named.pop("timed")
+    named: dict[str, float] = dict(zip(_NAMES, leaf, strict=False))
+    timed = leaf[_TIMED]
     named["total_duration_ms"] = leaf[_DURATION] / 1000
     named["average_duration_ms"] = leaf[_DURATION] / 1000 / timed if timed else 0
     return named
@@ -155,7 +141,7 @@ def _matcher(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _passes(
-    key: tuple[str | None, str | None, bool] | tuple[str | None, str | None],
+    key: tuple[str | None, str | None, *tuple[bool, ...]],
     wanted: tuple[re.Pattern[str] | None, re.Pattern[str] | None],
 ) -> bool:
     """Whether provider and model match; a call without a model passes no model filter."""
@@ -165,6 +151,6 @@ def _passes(
     )
 
 
-def _iso(moments: Iterable[int]) -> str | None:
-    latest = max(moments, default=0)
+def _last(leaves: Iterable[list[int]]) -> str | None:
+    latest = max((leaf[_LAST] for leaf in leaves), default=0)
     return iso(latest) if latest else None
