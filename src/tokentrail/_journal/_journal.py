@@ -1,0 +1,301 @@
+"""Journal: where a process writes its own records down, in the thread that has them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from tokentrail._health import Health
+from tokentrail._journal._frames import encode, frame
+from tokentrail._journal._segment import Segment, create
+from tokentrail._records import Record
+
+UNENCODED: Final = 1024
+"""Bytes a record counts for where it was not encoded."""
+_STALLS: Final = 3
+_STALL_WINDOW: Final = 10.0
+_BYPASS: Final = 30.0
+_OPEN_WAIT: Final = 0.25
+_REOPEN_AFTER: Final = 1.0
+
+
+Written: TypeAlias = tuple[Segment | None, int]
+"""Where a record went (None: it is not on the disk) and how many bytes it takes."""
+
+
+class Journal:
+    """The journal of one tracker in one process.
+
+    `write` may be called from any thread, finaliser or signal handler: it takes no lock (O_APPEND puts the
+    writes of threads in order) and never raises. All other methods belong to the writer's thread.
+
+    Args:
+        folder: where the segments lie; see `journal_folder`.
+        health: where errors and losses are counted.
+        header: what opens each segment: `process_id` and `host` of the rows.
+        segment_bytes: size at which a new segment is begun.
+        quota_bytes: size of the folder above which nothing more is written.
+        durability: `process`: a record survives the process; `power`: also the machine (an fdatasync each).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        health: Health,
+        header: Mapping[str, Any],
+        segment_bytes: int = 8 << 20,
+        quota_bytes: int = 1 << 30,
+        durability: Literal["process", "power"] = "process",
+    ) -> None:
+        self.folder = folder
+        self.header: dict[str, Any] = {"journal": 1, **header}
+        self.segment_bytes = segment_bytes
+        self.quota_bytes = quota_bytes
+        self.over_quota = False
+        self.failing = False
+        """Whether the last write did not reach the disk."""
+        self.slow_after = 0.02
+        """Seconds after which a write counts as stalled."""
+        self.retired: list[Segment] = []
+        """Full segments whose last records may not be in the store yet, oldest first."""
+        self._health = health
+        self._durability = durability
+        self._power = durability == "power"
+        self._segment: Segment | None = None
+        self._opening = threading.Lock()
+        self._reopen_at = 0.0
+        self._stalls: deque[float] = deque(maxlen=_STALLS)
+        self._bypass_until = 0.0
+        self._begin_owner()
+        _journals.add(self)
+
+    def _begin_owner(self) -> None:
+        self._owner = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._numbers = itertools.count(1)
+
+    # --- the hot path ----------------------------------------------------------------------------
+
+    def write(self, record: Record) -> Written:
+        """Write one record; when this returns a segment, the record survives the death of the process."""
+        if self._bypass_until and time.monotonic() < self._bypass_until:
+            return None, UNENCODED
+        try:
+            data = frame(encode(record))
+        except (TypeError, ValueError, RecursionError) as error:
+            self._health.fault("journal.encode", error)
+            return None, UNENCODED
+        return self._put(data)
+
+    def write_many(self, records: Iterable[Record], *, needed: bool = False) -> Written:
+        """Write records with one call of the system, also while `write` is bypassed.
+
+        Args:
+            records: what to write.
+            needed: whether to write above the quota too.
+        """
+        frames = []
+        for record in records:
+            try:
+                frames.append(frame(encode(record)))
+            except (TypeError, ValueError, RecursionError) as error:
+                self._health.fault("journal.encode", error)
+        return self._put(b"".join(frames), needed=needed)
+
+    def _put(self, data: bytes, *, needed: bool = False) -> Written:
+        size = len(data)
+        if self.over_quota and not needed:
+            return None, size
+        for _ in range(3):
+            segment = self._segment or self._open()
+            if segment is None:
+                return None, size
+            try:
+                began = time.monotonic()
+                written = os.write(segment.fd, data)
+                took = time.monotonic() - began
+                if self._power:
+                    segment.sync()
+            except OSError as error:
+                if self._segment is not segment:  # a fork or a rotation came between
+                    continue
+                return self._failed(error, size)
+            if took > self.slow_after:
+                self._stalled(began, took)
+            if written != size:
+                return self._failed(OSError(f"only {written} of {size} bytes were written"), size)
+            # Whoever retires a segment sets the flag first and looks at the size afterwards. So either our
+            # bytes were seen there, or we see the flag here and write again: twice is harmless, never is not.
+            if segment.retired:
+                continue
+            if self.failing:
+                self._recovered()
+            return segment, size
+        return None, size
+
+    def _open(self) -> Segment | None:
+        """The first segment, or the one after a failure. Only one thread makes it; the others wait a little.
+
+        A signal handler that interrupted the maker waits in vain, and its record stays in memory: better than
+        a deadlock.
+        """
+        if time.monotonic() < self._reopen_at or not self._opening.acquire(timeout=_OPEN_WAIT):
+            return None
+        try:
+            if self._segment is None:
+                self._segment = self._create()
+        except OSError as error:
+            self._reopen_at = time.monotonic() + _REOPEN_AFTER
+            self._failed(error, 0)
+        finally:
+            self._opening.release()
+        return self._segment
+
+    def _create(self) -> Segment:
+        name = f"{self._owner}-{next(self._numbers)}"
+        return create(self.folder, name, frame(encode(self.header)))
+
+    def _failed(self, error: OSError, size: int) -> Written:
+        self.failing = True
+        self._health.warn(
+            "journal",
+            f"tokentrail cannot write its journal in {self.folder}: {error}. Calls are kept in memory until "
+            "they are in the store, and would be lost if the process died. Free some space, make the folder "
+            "writable, or set TOKENTRAIL_DATA_DIR.",
+        )
+        return None, size
+
+    def _recovered(self) -> None:
+        self.failing = False
+        self._health.resolve("journal")
+
+    def _stalled(self, began: float, took: float) -> None:
+        self._stalls.append(began)
+        if len(self._stalls) < _STALLS or began - self._stalls[0] > _STALL_WINDOW:
+            return
+        self._stalls.clear()
+        self._bypass_until = began + took + _BYPASS
+        self._health.note("journal_stalled")
+        self._health.warn(
+            "journal_stalled",
+            f"tokentrail: writing to {self.folder} is slow ({took * 1000:.0f} ms). For {_BYPASS:.0f} s "
+            "calls are written down in the background, so that the program does not wait for its disk.",
+        )
+
+    # --- the writer's part -----------------------------------------------------------------------
+
+    @property
+    def durability(self) -> str:
+        """What a record survives at this moment: `process`, `power`, `degraded` or `memory`."""
+        if self.failing or self.over_quota:
+            return "memory"
+        if self._bypass_until and time.monotonic() < self._bypass_until:
+            return "degraded"
+        return self._durability
+
+    @property
+    def owner(self) -> str:
+        """What the names of this journal's segments begin with."""
+        return self._owner
+
+    @property
+    def current(self) -> Segment | None:
+        """The segment that records are written to."""
+        return self._segment
+
+    def tell_stalls_from_turns(self) -> None:
+        """Set how long a write may take before its disk is called stalled; forget a stall that is over.
+
+        `os.write` gives up the interpreter's lock, and getting it back takes a switch interval for each busy
+        thread; that wait is the host's own, and no reason to be less careful with its records.
+        """
+        self.slow_after = 0.005 + sys.getswitchinterval() * (threading.active_count() + 1)
+        if self._bypass_until and time.monotonic() >= self._bypass_until:
+            self._health.resolve("journal_stalled")
+            self._bypass_until = 0.0
+
+    def rotate(self) -> None:
+        """Begin a new segment; the old one is retired. Does nothing if no new one can be made."""
+        old = self._segment
+        if old is None:
+            return
+        try:
+            fresh = self._create()
+        except OSError as error:
+            self._failed(error, 0)
+            return
+        self._segment = fresh
+        self._retire(old)
+
+    def retire(self) -> None:
+        """Retire the segment without a new one; the next record, if one comes, begins it."""
+        old, self._segment = self._segment, None
+        if old is not None:
+            self._retire(old)
+
+    def _retire(self, old: Segment) -> None:
+        old.retired = True
+        old.retired_at = time.monotonic()
+        self.retired.append(old)
+
+    def carry(self, old: Segment, starts: list[Record]) -> None:
+        """Write the starts of the running calls to the newest segment, so that the old one may go."""
+        if not starts:
+            old.carried = True
+            return
+        segment, size = self.write_many(starts, needed=True)
+        if segment is not None:
+            segment.drained += size
+            old.carried = True
+
+    def drop(self, old: Segment) -> None:
+        """Delete a retired segment; everything in it is in the store."""
+        old.path.unlink(missing_ok=True)
+        self.retired.remove(old)
+
+    def let_go(self) -> None:
+        """Close the retired segments; whoever comes next adopts those that are left."""
+        self.retired.clear()
+
+    def measure(self) -> int:
+        """Bytes that the folder's segments take; sets `over_quota`."""
+        total = 0
+        try:
+            with os.scandir(self.folder) as entries:
+                for entry in entries:
+                    total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            return total
+        self.over_quota = total > self.quota_bytes
+        return total
+
+    def _after_fork(self) -> None:
+        """In a forked child: let go of the parent's files (their locks are shared) and begin anew."""
+        for segment in (self._segment, *self.retired):
+            if segment is not None:
+                segment.close()
+        self._segment = None
+        self.retired = []
+        self._opening = threading.Lock()
+        self._begin_owner()
+        self.header["process_id"] = str(os.getpid())
+
+
+_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for journal in list(_journals):
+        journal._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

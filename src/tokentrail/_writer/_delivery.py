@@ -1,0 +1,208 @@
+"""Delivery: a store that may be away, and may refuse a record, behind one verb that never raises."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from tokentrail._guard import guarded
+from tokentrail._health import Health
+from tokentrail._records import START, Record
+from tokentrail.errors import ConfigurationError, SchemaTooNewError, StoreCorruptError, TokentrailError
+
+if TYPE_CHECKING:
+    from tokentrail.stores.base import Appended, Position, Store
+
+BATCH: Final = 2000
+"""Records in one transaction."""
+_HOPELESS: Final = (ConfigurationError, SchemaTooNewError, StoreCorruptError)
+_FIRST_PAUSE: Final = 0.25
+_HOPELESS_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+
+_Answer = TypeVar("_Answer")
+
+
+class Delivery:
+    """Puts records into a store, once each, for as long as it takes.
+
+    Args:
+        open_store: opens the store; called when it is first needed.
+        price: adds cost to a row, in place.
+        health: where refusals are counted.
+        refuse: keeps a record that the store cannot take.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        *,
+        price: Callable[[Record], None],
+        health: Health,
+        refuse: Callable[[Record], None],
+    ) -> None:
+        self._open_store = open_store
+        self._price = price
+        self._health = health
+        self._refuse = refuse
+        self._store: Store | None = None
+        self._opening = threading.Lock()
+        self._garbage: list[str] = []
+        self.written = 0
+        """Rows that were inserted or replaced."""
+        self.refused = 0
+        """Records that the store could not take."""
+        self.failures = 0
+        """Attempts in a row that the store did not answer."""
+        self.retry_at = 0.0
+        self.last_error: str | None = None
+        self.doubtful = False
+        """Whether the store failed, so that it may be another one than before; for `Upkeep` to find out."""
+        self.steps = 0
+        """Grows with every answer of the store, good or bad."""
+
+    def store(self) -> Store:
+        """The store, opened if need be.
+
+        Raises:
+            TokentrailError: it cannot be opened.
+        """
+        with self._opening:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def positions(self) -> dict[str, int] | None:
+        """How far each segment is in the store; None if the store does not answer."""
+        return self._ask(lambda store: store.positions())
+
+    def _ask(self, question: Callable[[Store], _Answer]) -> _Answer | None:
+        try:
+            return question(self.store())
+        except Exception as error:  # noqa: BLE001  whatever a driver raises: the thread lives, the records wait
+            self._away(error)
+            return None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop the positions of segments that are gone, with the next transaction or the one after."""
+        self._garbage.extend(names)
+
+    def append(
+        self, records: Iterable[Record], positions: Sequence[Position] = (), *, count: bool = False
+    ) -> bool:
+        """Put ends into the store, together with the positions behind them; False if it does not answer.
+
+        Args:
+            records: ends; of several of one id the strongest counts.
+            positions: how far each segment is delivered by this.
+            count: whether rows that are there already are duplicates (and not deliveries once more).
+        """
+        return self._append([self._row(record) for record in _fold(records)], positions, count=count)
+
+    def _row(self, record: Record) -> Record:
+        row = dict(record)  # the caller's may be shared with those who show recent calls
+        with guarded(self._health, "price"):
+            self._price(row)
+        return row
+
+    def _append(self, rows: Sequence[Record], positions: Sequence[Position], *, count: bool) -> bool:
+        garbage, self._garbage = self._garbage, []
+        try:
+            appended = self.store().append(rows, positions, garbage)
+        except Exception as error:  # noqa: BLE001  see _ask
+            self._garbage += garbage
+            if isinstance(error, TokentrailError) or not rows or self._ask(_are_you_there) is None:
+                self._away(error)
+                return False
+            # The store answers, so there is a record among these that is too much for it.
+            return self._divide(rows, positions, error, count=count)
+        self._answered(rows, appended, count=count)
+        return True
+
+    def _divide(
+        self, rows: Sequence[Record], positions: Sequence[Position], error: Exception, *, count: bool
+    ) -> bool:
+        if len(rows) == 1:
+            self._set_aside(rows[0], repr(error))
+            return self._append((), positions, count=False)
+        half = len(rows) // 2
+        return self._append(rows[:half], (), count=count) and self._append(
+            rows[half:], positions, count=count
+        )
+
+    def _set_aside(self, row: Record, reason: str) -> None:
+        self.refused += 1
+        self._health.lose("refused_by_store")
+        self._health.warn("refused", f"tokentrail: the store cannot take a record: {reason}")
+        with guarded(self._health, "refuse"):
+            self._refuse(row)
+
+    def _answered(self, rows: Sequence[Record], appended: Appended, *, count: bool) -> None:
+        self.steps += 1
+        for refused in appended.refused:
+            for row in rows:
+                if row["id"] == refused.id:
+                    self._set_aside(row, refused.reason)
+        self.written += appended.inserted + appended.replaced
+        if count and appended.unchanged:
+            self._health.note("duplicates", appended.unchanged)
+        if self.failures:
+            self.failures = 0
+            self.last_error = None
+            self.retry_at = 0.0
+            self._health.resolve("store")
+
+    def _away(self, error: Exception) -> None:
+        self.steps += 1
+        self.failures += 1
+        self.doubtful = True
+        self.last_error = f"{type(error).__name__}: {error}"
+        hopeless = isinstance(error, _HOPELESS)
+        first = _HOPELESS_PAUSE if hopeless else _FIRST_PAUSE
+        pause = min(_LONGEST_PAUSE, first * 2 ** min(self.failures, 10))
+        self.retry_at = time.monotonic() + pause * random.uniform(0.5, 1.0)
+        self._health.warn(
+            "store",
+            f"tokentrail cannot write to its store: {self.last_error}. Calls are kept and delivered later; "
+            "health() says how many wait.",
+        )
+        if hopeless:
+            self.close()  # opened anew, once somebody has repaired it
+
+    def close(self) -> None:
+        """Close the store."""
+        with self._opening:
+            store, self._store = self._store, None
+        if store is not None:
+            with guarded(self._health, "store.close"):
+                store.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: the store's connections are the parent's, and must not even be closed."""
+        _parents.append(self._store)
+        self._store = None
+        self._opening = threading.Lock()
+        self._garbage = []
+        self.written = self.refused = self.failures = 0
+        self.retry_at = 0.0
+
+
+_parents: list[Store | None] = []
+
+
+def _are_you_there(store: Store) -> Appended:
+    return store.append((), (), ("",))
+
+
+def _fold(records: Iterable[Record]) -> Iterable[Record]:
+    """Ends only, and of each call the strongest; of equals the first."""
+    strongest: dict[str, Record] = {}
+    for record in records:
+        finality = record.get("finality", START)
+        known = strongest.get(record["id"])
+        if finality > START and (known is None or finality > known["finality"]):
+            strongest[record["id"]] = record
+    return strongest.values()
