@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import secrets
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
+from zlib import crc32
 
 from tokentrail._health import Health
 from tokentrail._journal._frames import encode, frame
@@ -26,6 +28,10 @@ _STALL_WINDOW: Final = 10.0
 _BYPASS: Final = 30.0
 _OPEN_WAIT: Final = 0.25
 _REOPEN_AFTER: Final = 1.0
+_TRIES: Final = 3
+
+_clock: Final = time.monotonic
+_write: Final = os.write
 
 
 Written: TypeAlias = tuple[Segment | None, int]
@@ -76,6 +82,8 @@ class Journal:
         self._reopen_at = 0.0
         self._stalls: deque[float] = deque(maxlen=_STALLS)
         self._bypass_until = 0.0
+        self._special = False
+        self._settle()
         self._begin_owner()
         _journals.add(self)
 
@@ -87,14 +95,24 @@ class Journal:
 
     def write(self, record: Record) -> Written:
         """Write one record; when this returns a segment, the record survives the death of the process."""
-        if self._bypass_until and time.monotonic() < self._bypass_until:
-            return None, UNENCODED
         try:
-            data = frame(encode(record))
+            payload = encode(record)
         except (TypeError, ValueError, RecursionError) as error:
             self._health.fault("journal.encode", error)
             return None, UNENCODED
-        return self._put(data)
+        data = b"\x1e%08x %b\n" % (crc32(payload), payload)  # as `frame` does; a call is a tenth of this
+        segment = self._segment
+        if segment is None or self._special:
+            return self._write_specially(data)
+        try:
+            began = _clock()
+            written = _write(segment.fd, data)
+            took = _clock() - began
+        except OSError as error:
+            return self._write_specially(data) if self._segment is not segment else self._failed(error, data)
+        if took > self.slow_after or written != len(data) or segment.retired:
+            return self._look_at(segment, data, written, began, took) or self._put(data)
+        return segment, written
 
     def write_many(self, records: Iterable[Record], *, needed: bool = False) -> Written:
         """Write records with one call of the system, also while `write` is bypassed.
@@ -109,38 +127,57 @@ class Journal:
                 frames.append(frame(encode(record)))
             except (TypeError, ValueError, RecursionError) as error:
                 self._health.fault("journal.encode", error)
-        return self._put(b"".join(frames), needed=needed)
+        data = b"".join(frames)
+        return (None, len(data)) if self.over_quota and not needed else self._put(data)
 
-    def _put(self, data: bytes, *, needed: bool = False) -> Written:
-        size = len(data)
-        if self.over_quota and not needed:
-            return None, size
-        for _ in range(3):
+    def _write_specially(self, data: bytes) -> Written:
+        if self.over_quota or (self._bypass_until and _clock() < self._bypass_until):
+            return None, len(data)
+        return self._put(data)
+
+    def _put(self, data: bytes) -> Written:
+        """Write, whatever it takes: a first or a new segment, a second try, a sync."""
+        for _ in range(_TRIES):
             segment = self._segment or self._open()
             if segment is None:
-                return None, size
+                break
             try:
-                began = time.monotonic()
-                written = os.write(segment.fd, data)
-                took = time.monotonic() - began
+                began = _clock()
+                written = _write(segment.fd, data)
+                took = _clock() - began
                 if self._power:
                     segment.sync()
             except OSError as error:
                 if self._segment is not segment:  # a fork or a rotation came between
                     continue
-                return self._failed(error, size)
-            if took > self.slow_after:
-                self._stalled(began, took)
-            if written != size:
-                return self._failed(OSError(f"only {written} of {size} bytes were written"), size)
-            # Whoever retires a segment sets the flag first and looks at the size afterwards. So either our
-            # bytes were seen there, or we see the flag here and write again: twice is harmless, never is not.
-            if segment.retired:
-                continue
-            if self.failing:
-                self._recovered()
-            return segment, size
-        return None, size
+                return self._failed(error, data)
+            done = self._look_at(segment, data, written, began, took)
+            if done is not None:
+                return done
+        return None, len(data)
+
+    def _look_at(
+        self, segment: Segment, data: bytes, written: int, began: float, took: float
+    ) -> Written | None:
+        """How a write went; None if it must be made again."""
+        if took > self.slow_after:
+            self._stalled(began, took)
+        if written != len(data):
+            error = OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
+            return self._failed(error, data)
+        # Whoever retires a segment sets the flag first and looks at the size afterwards. So either our bytes
+        # were seen there, or we see the flag here and write again: twice is harmless, never is not.
+        if segment.retired:
+            return None
+        if self.failing:
+            self.failing = False
+            self._health.resolve("journal")
+            self._settle()
+        return segment, written
+
+    def _settle(self) -> None:
+        """Whether the plain way of writing will do."""
+        self._special = self._power or self.failing or self.over_quota or self._bypass_until > 0.0
 
     def _open(self) -> Segment | None:
         """The first segment, or the one after a failure. Only one thread makes it; the others wait a little.
@@ -148,14 +185,14 @@ class Journal:
         A signal handler that interrupted the maker waits in vain, and its record stays in memory: better than
         a deadlock.
         """
-        if time.monotonic() < self._reopen_at or not self._opening.acquire(timeout=_OPEN_WAIT):
+        if _clock() < self._reopen_at or not self._opening.acquire(timeout=_OPEN_WAIT):
             return None
         try:
             if self._segment is None:
                 self._segment = self._create()
         except OSError as error:
-            self._reopen_at = time.monotonic() + _REOPEN_AFTER
-            self._failed(error, 0)
+            self._reopen_at = _clock() + _REOPEN_AFTER
+            self._failed(error, b"")
         finally:
             self._opening.release()
         return self._segment
@@ -164,19 +201,16 @@ class Journal:
         name = f"{self._owner}-{next(self._numbers)}"
         return create(self.folder, name, frame(encode(self.header)))
 
-    def _failed(self, error: OSError, size: int) -> Written:
+    def _failed(self, error: OSError, data: bytes) -> Written:
         self.failing = True
+        self._settle()
         self._health.warn(
             "journal",
             f"tokentrail cannot write its journal in {self.folder}: {error}. Calls are kept in memory until "
             "they are in the store, and would be lost if the process died. Free some space, make the folder "
             "writable, or set TOKENTRAIL_DATA_DIR.",
         )
-        return None, size
-
-    def _recovered(self) -> None:
-        self.failing = False
-        self._health.resolve("journal")
+        return None, len(data)
 
     def _stalled(self, began: float, took: float) -> None:
         self._stalls.append(began)
@@ -184,6 +218,7 @@ class Journal:
             return
         self._stalls.clear()
         self._bypass_until = began + took + _BYPASS
+        self._settle()
         self._health.note("journal_stalled")
         self._health.warn(
             "journal_stalled",
@@ -198,7 +233,7 @@ class Journal:
         """What a record survives at this moment: `process`, `power`, `degraded` or `memory`."""
         if self.failing or self.over_quota:
             return "memory"
-        if self._bypass_until and time.monotonic() < self._bypass_until:
+        if self._bypass_until and _clock() < self._bypass_until:
             return "degraded"
         return self._durability
 
@@ -219,9 +254,10 @@ class Journal:
         thread; that wait is the host's own, and no reason to be less careful with its records.
         """
         self.slow_after = 0.005 + sys.getswitchinterval() * (threading.active_count() + 1)
-        if self._bypass_until and time.monotonic() >= self._bypass_until:
+        if self._bypass_until and _clock() >= self._bypass_until:
             self._health.resolve("journal_stalled")
             self._bypass_until = 0.0
+            self._settle()
 
     def rotate(self) -> None:
         """Begin a new segment; the old one is retired. Does nothing if no new one can be made."""
@@ -231,7 +267,7 @@ class Journal:
         try:
             fresh = self._create()
         except OSError as error:
-            self._failed(error, 0)
+            self._failed(error, b"")
             return
         self._segment = fresh
         self._retire(old)
@@ -244,7 +280,7 @@ class Journal:
 
     def _retire(self, old: Segment) -> None:
         old.retired = True
-        old.retired_at = time.monotonic()
+        old.retired_at = _clock()
         self.retired.append(old)
 
     def carry(self, old: Segment, starts: list[Record]) -> None:
@@ -276,6 +312,7 @@ class Journal:
         except OSError:
             return total
         self.over_quota = total > self.quota_bytes
+        self._settle()
         return total
 
     def _after_fork(self) -> None:

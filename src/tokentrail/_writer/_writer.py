@@ -7,17 +7,17 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from tokentrail._health import Health
 from tokentrail._journal import Journal
 from tokentrail._journal._folder import set_aside
 from tokentrail._journal._journal import UNENCODED
-from tokentrail._journal._segment import Segment
-from tokentrail._records import START, Record
+from tokentrail._records import Record
 from tokentrail._writer._adoption import adopt, nowhere
+from tokentrail._writer._backlog import MAX_BYTES, Backlog
 from tokentrail._writer._delivery import BATCH, Delivery
 from tokentrail._writer._signals import Request, Wake
 from tokentrail._writer._upkeep import Upkeep
@@ -25,15 +25,10 @@ from tokentrail._writer._upkeep import Upkeep
 if TYPE_CHECKING:
     from tokentrail.stores.base import Store
 
-QUEUE_RECORDS: Final = 10_000
-QUEUE_BYTES: Final = 64 << 20
 _ADOPTING: Final = 60.0
 _EXIT_WAIT: Final = 2.0
 _SILENCE: Final = 30.0
 _RIVAL: Final = 0.02
-
-Item: TypeAlias = tuple[Record | None, Segment | None, int]
-"""A record on its way (None: only bytes to account for), the segment that has it, and its size there."""
 
 
 class Writer:
@@ -74,12 +69,6 @@ class Writer:
         _writers.add(self)
 
     def _reset(self) -> None:
-        self._queue: deque[Item] = deque()
-        self._queued_bytes = 0
-        """About right: a bound needs no more, and a lock here could stop a signal handler for good."""
-        self._batch: list[Item] = []
-        self._spilled = 0
-        self._lost = 0
         self._lost_told = 0
         self._late = False
         self._requests: deque[Request] = deque()
@@ -96,6 +85,7 @@ class Writer:
             if self._journal is not None
             else None
         )
+        self._backlog = Backlog(self._journal, self._delivery, self._upkeep, health=self._health)
         weakref.finalize(self, self._wake.set).atexit = False
 
     # --- the caller's side -----------------------------------------------------------------------
@@ -103,46 +93,31 @@ class Writer:
     def note_start(self, record: Record) -> None:
         """Write down that a call runs. Stores hold ended calls only, so this goes no further."""
         journal = self._journal
-        if journal is not None:
-            segment, size = journal.write(record)
+        if journal is None:
+            return
+        segment, size = journal.write(record)
+        backlog = self._backlog
+        waiting = len(backlog.queue)
+        if waiting < backlog.room:
             # Without a segment (a stalled disk) the thread writes it down.
-            self._enqueue((None if segment is not None else record, segment, size))
-            if len(self._queue) == BATCH:
+            backlog.queue.append((None if segment is not None else record, segment, size))
+            if waiting == BATCH:
                 self._rouse()
 
     def submit(self, record: Record) -> None:
         """Take an ended call: to the journal now, to the store soon."""
-        if self._journal is None:
-            item: Item = (record, None, UNENCODED)
+        journal = self._journal
+        segment, size = journal.write(record) if journal is not None else (None, UNENCODED)
+        backlog = self._backlog
+        waiting = len(backlog.queue)
+        if waiting < backlog.room and backlog.bytes < MAX_BYTES:
+            backlog.queue.append((record, segment, size))
+            backlog.bytes += size
         else:
-            segment, size = self._journal.write(record)
-            item = (record, segment, size)
-        if self._closed:
-            self._late = True
-            if item[1] is None:
-                self._lose("closed")
-            return
-        self._enqueue(item)
-        if self._idle or len(self._queue) == BATCH:
+            self._late = self._closed
+            backlog.overflow(segment)
+        if self._idle or waiting == BATCH:
             self._rouse()
-
-    def _enqueue(self, item: Item) -> None:
-        if len(self._queue) < QUEUE_RECORDS and self._queued_bytes < QUEUE_BYTES:
-            self._queue.append(item)
-            self._queued_bytes += item[2]
-            return
-        record, segment, _ = item
-        if segment is not None:
-            if record is not None:
-                self._spilled += 1
-                segment.spilled = True
-        elif record is not None and record.get("finality", START) > START:
-            over_quota = self._journal is not None and self._journal.over_quota
-            self._lose("journal_quota" if over_quota else "queue_full")
-
-    def _lose(self, reason: str) -> None:
-        self._lost += 1
-        self._health.lose(reason)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything submitted before is in the store; also adopts what dead processes left.
@@ -186,6 +161,7 @@ class Writer:
             return self.flush(timeout)
         flushed = self.flush(timeout)
         self._closed = True
+        self._backlog.room = 0
         self._stopping = True
         self._wake.set()
         thread = self._thread
@@ -197,19 +173,15 @@ class Writer:
 
     def _leave(self) -> None:
         """The thread's last act: take away what nobody needs any more."""
-        for record, segment, _ in [*self._batch, *self._queue]:
-            if record is not None and segment is None and record.get("finality", START) > START:
-                self._lose("closed")
-        if self._upkeep is not None and not self._batch and not self._queue:
+        if self._backlog.leave() and self._upkeep is not None:
             self._upkeep.leave()
         self._delivery.close()
 
     def health(self) -> dict[str, Any]:
         """Backlog, rows written, durability, and what is wrong with the store, if anything is."""
         journal = self._journal
-        waiting = [*self._batch, *self._queue.copy()]
         return {
-            "backlog": self._spilled + sum(1 for item in waiting if item[0] is not None),
+            "backlog": self._backlog.count(),
             "written": self._delivery.written,
             "refused": self._delivery.refused,
             "durability": "memory" if journal is None else journal.durability,
@@ -232,7 +204,7 @@ class Writer:
         self._idle = False
         if self._thread is not None:
             self._wake.set()
-        elif not _exiting:
+        elif not _exiting and not self._closed:
             self._start()
 
     def _start(self) -> None:
@@ -265,9 +237,9 @@ class Writer:
 
     def _turn(self, now: float) -> float | None:
         requests = [self._requests.popleft() for _ in range(len(self._requests))]
-        worked = len(self._queue) > 0
+        worked = not self._backlog.is_empty()
         due = bool(requests) or now >= self._delivery.retry_at
-        delivered = self._deliver_own() if due else not self._batch
+        delivered = self._backlog.deliver() if due else not self._backlog.stuck
         if self._upkeep is not None:
             self._upkeep.housekeep(now)
         busy = False
@@ -277,12 +249,12 @@ class Writer:
         self._answer(requests, delivered=delivered, busy=busy)
         if self._requests:
             return _RIVAL if busy else self._poll_interval
-        if worked or self._batch or not delivered or (self._upkeep is not None and self._upkeep.is_dirty()):
+        if worked or not delivered or (self._upkeep is not None and self._upkeep.is_dirty()):
             return self._poll_interval
         return None
 
     def _answer(self, requests: list[Request], *, delivered: bool, busy: bool) -> None:
-        lost = self._lost + self._delivery.refused
+        lost = self._backlog.lost + self._delivery.refused
         told = self._lost_told
         for request in requests:
             if delivered and (not busy or not request.adopt):
@@ -292,62 +264,6 @@ class Writer:
                 request.answer(result=False)
             elif not request.abandoned:
                 self._requests.append(request)
-
-    def _deliver_own(self) -> bool:
-        """Deliver what is queued now, and what was spilled; False if the store does not answer."""
-        waiting = len(self._queue)
-        while self._batch or waiting > 0:
-            if not self._batch:
-                self._batch = list(self._take(BATCH))
-                waiting -= len(self._batch)
-            if not self._deliver(self._batch):
-                return False
-            self._batch = []
-        if self._upkeep is None:
-            return True
-        if not self._upkeep.deliver_spilled():
-            return False
-        self._spilled = 0
-        return self._upkeep.clear_retired()
-
-    def _take(self, count: int) -> Iterable[Item]:
-        queue = self._queue
-        for _ in range(min(count, len(queue))):
-            item = queue.popleft()
-            self._queued_bytes -= item[2]
-            yield item
-        if not queue:
-            self._queued_bytes = 0
-
-    def _deliver(self, batch: list[Item]) -> bool:
-        upkeep = self._upkeep
-        ends = [
-            record for record, _, _ in batch if record is not None and record.get("finality", START) > START
-        ]
-        if upkeep is None:
-            return not ends or self._delivery.append(ends, count=True)
-        self._write_late(batch)
-        added: Counter[Segment] = Counter()
-        for _, segment, size in batch:
-            if segment is not None:
-                added[segment] += size
-        if ends and not self._delivery.append(map(upkeep.stamped, ends), upkeep.position(added), count=True):
-            return False
-        upkeep.settle(added)
-        return True
-
-    def _write_late(self, batch: list[Item]) -> None:
-        """Write down what its own thread could not: the disk was stalled, full or away."""
-        late = [record for record, segment, _ in batch if segment is None and record is not None]
-        if not late or self._journal is None:
-            return
-        written, total = self._journal.write_many(late)
-        if written is not None:
-            batch[:] = [
-                (record, segment or written, size if segment is not None else 0)
-                for record, segment, size in batch
-            ]
-            batch.append((None, written, total))
 
     def _adopt(self, now: float) -> bool:
         self._adopt_at = now + _ADOPTING
@@ -359,16 +275,9 @@ class Writer:
             self._delivery,
             health=self._health,
             skip=journal.owner,
-            between=self._make_room,
+            between=self._backlog.make_room,
             checkpoint=self._checkpoint,
         ).busy
-
-    def _make_room(self) -> None:
-        """In the middle of a long adoption: do not let our own queue overflow."""
-        if len(self._queue) >= BATCH:
-            batch = list(self._take(BATCH))
-            if not self._deliver(batch):
-                self._batch = batch
 
     def _refuse(self, record: Record) -> None:
         if self._journal is not None:
@@ -377,13 +286,15 @@ class Writer:
     # --- the end of the process, and forks -------------------------------------------------------
 
     def _has_work(self) -> bool:
-        return bool(self._queue or self._batch)
+        return not self._backlog.is_empty()
 
     def _after_fork(self) -> None:
         closed = self._closed
         self._delivery.after_fork()
         self._reset()
         self._closed = closed
+        if closed:
+            self._backlog.room = 0
 
 
 def _run(reference: weakref.ref[Writer], wake: Wake) -> None:
@@ -400,7 +311,7 @@ def _run(reference: weakref.ref[Writer], wake: Wake) -> None:
             wake.wait(pause)
             continue
         writer._idle = True
-        if writer._queue or writer._requests:
+        if not writer._backlog.is_empty() or writer._requests:
             writer._idle = False
             continue
         interval = writer._poll_interval

@@ -1,0 +1,153 @@
+"""Backlog: the records between the doors and the store."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from tokentrail._health import Health
+from tokentrail._journal import Journal
+from tokentrail._journal._segment import Segment
+from tokentrail._records import START, Record
+from tokentrail._writer._delivery import BATCH, Delivery
+from tokentrail._writer._upkeep import Upkeep
+
+MAX_RECORDS: Final = 10_000
+MAX_BYTES: Final = 64 << 20
+
+Item: TypeAlias = tuple[Record | None, Segment | None, int]
+"""A record on its way (None: only bytes to account for), the segment that has it, and its size there."""
+
+
+class Backlog:
+    """A bounded queue, filled by any thread without a lock and emptied by the writer's.
+
+    Args:
+        journal: where the records are written down, or None.
+        delivery: to the store.
+        upkeep: of the journal's segments, or None.
+        health: where losses are counted.
+    """
+
+    def __init__(
+        self, journal: Journal | None, delivery: Delivery, upkeep: Upkeep | None, *, health: Health
+    ) -> None:
+        self._journal = journal
+        self._delivery = delivery
+        self._upkeep = upkeep
+        self._health = health
+        self.queue: deque[Item] = deque()
+        self.bytes = 0
+        """About right: a bound needs no more, and a lock here could stop a signal handler for good."""
+        self.room = MAX_RECORDS
+        """Records that fit; 0 once it is closed."""
+        self._batch: list[Item] = []
+        self._spilled = 0
+        self.lost = 0
+
+    # --- any thread ------------------------------------------------------------------------------
+
+    def overflow(self, segment: Segment | None) -> None:
+        """No room in the queue: the journal has the record, or it is lost and counted."""
+        if segment is not None:
+            self._spilled += 1
+            segment.spilled = True
+        elif not self.room:
+            self._lose("closed")
+        else:
+            over_quota = self._journal is not None and self._journal.over_quota
+            self._lose("journal_quota" if over_quota else "queue_full")
+
+    def _lose(self, reason: str) -> None:
+        self.lost += 1
+        self._health.lose(reason)
+
+    def count(self) -> int:
+        """Ended calls that are not in the store yet, as far as this process knows."""
+        waiting = [*self._batch, *self.queue.copy()]
+        return self._spilled + sum(1 for record, _, _ in waiting if record is not None)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is queued (what was spilled is not)."""
+        return not self.queue and not self._batch
+
+    # --- the writer's thread ---------------------------------------------------------------------
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the store has refused a batch that now waits for another try."""
+        return bool(self._batch)
+
+    def deliver(self) -> bool:
+        """Deliver what is queued now, and what was spilled; False if the store does not answer."""
+        waiting = len(self.queue)
+        while self._batch or waiting > 0:
+            if not self._batch:
+                self._batch = list(self._take())
+                waiting -= len(self._batch)
+            if not self._put(self._batch):
+                return False
+            self._batch = []
+        if self._upkeep is None:
+            return True
+        if not self._upkeep.deliver_spilled():
+            return False
+        self._spilled = 0
+        return self._upkeep.clear_retired()
+
+    def make_room(self) -> None:
+        """In the middle of a long adoption: do not let the queue overflow."""
+        if len(self.queue) >= BATCH and not self._batch:
+            batch = list(self._take())
+            if not self._put(batch):
+                self._batch = batch
+
+    def _take(self) -> Iterator[Item]:
+        queue = self.queue
+        for _ in range(min(BATCH, len(queue))):
+            item = queue.popleft()
+            self.bytes -= item[2]
+            yield item
+        if not queue:
+            self.bytes = 0
+
+    def _put(self, batch: list[Item]) -> bool:
+        upkeep = self._upkeep
+        if upkeep is None:
+            ends = _ends(batch)
+            return not ends or self._delivery.append(ends, count=True)
+        self._write_late(batch)
+        added: Counter[Segment] = Counter()
+        for _, segment, size in batch:
+            if segment is not None:
+                added[segment] += size
+        ends = [upkeep.stamped(record) for record in _ends(batch)]
+        if ends and not self._delivery.append(ends, upkeep.position(added), count=True):
+            return False
+        upkeep.settle(added)
+        return True
+
+    def _write_late(self, batch: list[Item]) -> None:
+        """Write down what its own thread could not: the disk was stalled, full or away."""
+        late = [record for record, segment, _ in batch if segment is None and record is not None]
+        if not late or self._journal is None:
+            return
+        written, total = self._journal.write_many(late)
+        if written is not None:
+            batch[:] = [
+                (record, segment or written, size if segment is not None else 0)
+                for record, segment, size in batch
+            ]
+            batch.append((None, written, total))
+
+    def leave(self) -> bool:
+        """At the end: count what is nowhere; returns whether everything is in the store."""
+        for record, segment, _ in [*self._batch, *self.queue]:
+            if record is not None and segment is None and record.get("finality", START) > START:
+                self._lose("closed")
+        return self.is_empty()
+
+
+def _ends(batch: list[Item]) -> list[Record]:
+    return [record for record, _, _ in batch if record is not None and record.get("finality", START) > START]
