@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 
@@ -24,6 +26,7 @@ class Health:
         self._faults: Counter[str] = Counter()
         self._notes: Counter[str] = Counter()
         self._warnings: dict[str, str] = {}
+        _all.add(self)
 
     def lose(self, reason: str, count: int = 1) -> None:
         """Count calls that are lost, by reason, and say so once."""
@@ -70,3 +73,18 @@ class Health:
                 "notes": dict(self._notes),
                 "warnings": list(self._warnings.values()),
             }
+
+    def _after_fork(self) -> None:
+        # Another thread of the parent may have held the lock, and there is none here to let it go.
+        self._lock = threading.RLock()
+
+
+_all: weakref.WeakSet[Health] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for health in list(_all):
+        health._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
