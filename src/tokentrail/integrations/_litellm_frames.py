@@ -1,0 +1,225 @@
+"""Frames: one run of a function behind LiteLLM's decorator, and the life of the attempt made inside it.
+
+    enter ──log_pre_api_call──► open
+    open ── returns a value ──► success          open ── raises ──► error, timeout, cancelled
+    open ── returns a stream ──► watched by `_litellm_streams` from then on
+    open ── returns a coroutine ──► handed to the frame around it, which awaits that
+    enter ── returns or raises, no attempt seen here or inside ──► one row anyway
+
+A frame forgets all it knows when it is left. Tasks and event loops made meanwhile keep a copy of the context,
+and with it the frame, for as long as they live; if the frame kept the stream, that would never die.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from tokentrail._guard import guarded
+from tokentrail._health import Health
+from tokentrail._tracker import Tracker
+from tokentrail.integrations import _litellm_streams as streams
+from tokentrail.integrations._litellm_calls import NONE_YET, Attempt, fields_of, note_tries, recent, tries_of
+from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_usage import answer_fields, stated_cost, usage_in_raw, usage_of
+
+_RAW: Final = "original_response"
+
+
+class Doors(Protocol):
+    """The doors that are registered with LiteLLM."""
+
+    @property
+    def health(self) -> Health:
+        """Where faults of ours are counted when no door is at hand."""
+
+    @property
+    def ask_for_usage(self) -> bool:
+        """Whether requests may be changed so that their streams carry usage."""
+
+    def trackers(self) -> Iterable[Tracker]:
+        """The trackers of the doors that LiteLLM knows now."""
+
+    def takes_stream_options(self, model: str) -> bool:
+        """Whether the provider of a model understands `stream_options`."""
+
+
+_inside: ContextVar[Frame | None] = ContextVar("tokentrail_litellm_frame", default=None)
+_by_details: Final[dict[int, Frame]] = {}
+"""The innermost running frame of each `model_call_details`: LiteLLM's hook may run in another thread."""
+
+
+def enter(doors: Doors, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame | None:
+    """Note that a function of LiteLLM's begins; `None` if there is nothing to go by."""
+    with guarded(doors.health, "litellm.enter"):
+        logging = kwargs.get("litellm_logging_obj")
+        details = getattr(logging, "model_call_details", None)
+        if isinstance(details, dict):
+            if kwargs.get("stream") is True and doors.ask_for_usage:
+                _ask_for_usage(kind, args, kwargs, doors)
+            return Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
+    return None
+
+
+def opened(details: Details, tracker: Tracker) -> bool:
+    """`log_pre_api_call`: a request is about to be made. False if no frame of ours is around it."""
+    frame = _living(_by_details.get(id(details)))
+    if frame is None:
+        return False
+    holder: Frame | None = frame
+    while holder is not None and holder.attempt is None:  # a function inside has handed its attempt over
+        holder = _living(holder.below)
+    (holder or frame).open(tracker)
+    return True
+
+
+class Frame:
+    """One run of one of LiteLLM's functions."""
+
+    __slots__ = (
+        "around", "attempt", "below", "clock", "details", "doors", "fields", "kind", "logging", "model",
+        "raw", "seen", "token",
+    )  # fmt: skip
+
+    def __init__(self, doors: Doors, kind: str, model: object, logging: Any, details: Details) -> None:
+        self.doors = doors
+        self.logging: Any = logging
+        self.details: Details | None = details
+        self.model = model if isinstance(model, str) else None
+        self.attempt: Attempt | None = None
+        self.fields: dict[str, Any] | None = None
+        self.seen = False
+        """Whether an attempt was made here or in a frame inside."""
+        self.clock = time.perf_counter_ns()
+        self.raw = details.get(_RAW)
+        """The raw answer of an earlier attempt under the same logging object: not ours."""
+        below = _living(_by_details.get(id(details)))
+        self.below = below
+        """The frame around this one for the same logging object, as `acompletion` is around `completion`."""
+        self.around = below if below is not None else _living(_inside.get())
+        self.kind: str = kind if below is None else below.kind
+        _by_details[id(details)] = self
+        self.token: Token[Frame | None] | None = _inside.set(self)
+
+    @guarded(lambda frame: frame.doors.health, "litellm.returned")
+    def returned(self, result: object) -> None:
+        """The function has returned."""
+        details, raw = self.details, self._raw_answer()
+        if inspect.isawaitable(result):
+            self._hand_over()
+            return
+        attempt = self._leave(alone=True)
+        if attempt is None or details is None:
+            return
+        if streams.is_stream(result):
+            streams.watch(result, attempt, details)
+        else:
+            _succeeded(attempt, result, raw, details)
+
+    @guarded(lambda frame: frame.doors.health, "litellm.raised")
+    def raised(self, error: BaseException) -> None:
+        """The function has raised; the exception is the caller's and goes on."""
+        raw = self._raw_answer()
+        attempt = self._leave(alone=True)
+        if attempt is None:
+            return
+        if isinstance(error, Exception):
+            attempt.end("error", error=error, usage=usage_in_raw(raw))
+        else:
+            attempt.end("cancelled")
+
+    def open(self, tracker: Tracker, **timing: Any) -> None:
+        """Start the attempt in a tracker."""
+        details = self.details
+        if details is None:
+            return
+        if self.attempt is None:
+            self.attempt = Attempt(details, self.kind)
+            self.fields, tries = fields_of(details, self.kind, self.model, tries_of(self.logging))
+            note_tries(self.logging, tries)
+            recent.remember(details, self.attempt)
+            frame: Frame | None = self
+            while frame is not None:
+                frame.seen = True
+                frame = frame.around
+        self.attempt.begin(tracker, details, self.fields or {}, **timing)
+
+    def _hand_over(self) -> None:
+        """The frame around awaits what was returned here, and so sees the end of the attempt."""
+        below = self.below
+        attempt = self._leave()
+        if attempt is None:
+            return
+        if below is None or below.details is None:  # it was cancelled meanwhile; nobody will await this
+            attempt.end("cancelled")
+        elif below.attempt is None:
+            below.attempt = attempt
+
+    def _leave(self, *, alone: bool = False) -> Attempt | None:
+        """Forget everything, and give the attempt; one is made up if `alone` and nobody else saw any."""
+        details = self.details
+        if details is None:
+            return None
+        if alone and self._is_unseen():
+            self._open_late()
+        attempt = self.attempt
+        if _by_details.get(id(details)) is self:
+            below = _living(self.below)
+            if below is None:
+                del _by_details[id(details)]
+            else:
+                _by_details[id(details)] = below
+        self.details = self.logging = self.attempt = self.fields = self.raw = self.below = self.around = None
+        if self.token is not None:
+            # A coroutine that was dropped is closed in another context: there is nothing to put back there.
+            with contextlib.suppress(ValueError):
+                _inside.reset(self.token)
+            self.token = None
+        return attempt
+
+    def _is_unseen(self) -> bool:
+        """Whether no attempt was seen here, inside, around, or in another thread of the same operation."""
+        tried = tries_of(self.logging) is not NONE_YET
+        return self.attempt is None and not self.seen and self.below is None and not tried
+
+    def _open_late(self) -> None:
+        """No request was announced: a provider forgets to, or the call failed before there was one."""
+        elapsed = (time.perf_counter_ns() - self.clock) / 1e9
+        started_at = datetime.now(UTC) - timedelta(seconds=elapsed)
+        for tracker in self.doors.trackers():
+            self.open(tracker, started_at=started_at)
+        if self.attempt is not None:
+            self.attempt.clock = self.clock
+
+    def _raw_answer(self) -> object:
+        raw = None if self.details is None else self.details.get(_RAW)
+        return None if raw is self.raw else raw
+
+
+def _living(frame: Frame | None) -> Frame | None:
+    """A frame that still runs, or the next one below it that does."""
+    while frame is not None and frame.details is None:
+        frame = frame.below
+    return frame
+
+
+def _ask_for_usage(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], doors: Doors) -> None:
+    """Ask the provider to tell the usage of a stream. `kwargs` are this call's own, not the caller's."""
+    model = kwargs.get("model", args[0] if args else None)
+    if kind != "chat" or kwargs.get("stream_options") is not None:
+        return
+    if isinstance(model, str) and doors.takes_stream_options(model):
+        kwargs["stream_options"] = {"include_usage": True}
+
+
+def _succeeded(attempt: Attempt, result: object, raw: object, details: Details) -> None:
+    usage = usage_of(result, raw)
+    fields = answer_fields(result)
+    if details.get("call_type") not in streams.COST_IS_STAMPED:
+        fields.update(stated_cost(getattr(result, "usage", None)))
+    attempt.end("success", usage=usage, response=result, **fields)

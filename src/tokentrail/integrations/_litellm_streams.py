@@ -1,0 +1,390 @@
+"""Streams: who reads them how far. Classes are wrapped, objects never: a stream stays its own iterator.
+
+    watched ── StopIteration ──► success (or error `StreamTruncated`: the provider never said that it ended)
+    watched ── raises ──► error          ── cancelled, closed ──► cancelled          ── dies ──► abandoned
+    watched ── closed or dead after its finish reason was read ──► success
+
+Each watched stream carries a `Token` in its `__dict__`. The token dies with the stream, whoever dropped it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from tokentrail._guard import guarded
+from tokentrail._health import Health
+from tokentrail._usage import Usage
+from tokentrail.integrations._litellm_calls import Attempt
+from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_sse import SseReader
+from tokentrail.integrations._litellm_usage import (
+    answer_fields,
+    field,
+    finish_reason,
+    has_content,
+    read_usage,
+    stated_cost,
+    text_of,
+    usage_of_chunks,
+)
+
+_KEY: Final = "_tokentrail_token"
+_OURS: Final = "__tokentrail_original__"
+COST_IS_STAMPED: Final = frozenset({"responses", "aresponses"})
+"""Call types in whose usage LiteLLM writes a cost of its own making before we see it."""
+_ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+_FOREIGN: Final = frozenset({"builtins", "abc", "collections.abc", "_collections_abc", "typing"})
+
+_patched: Final[list[tuple[type, str, Any, Any]]] = []
+"""Class, attribute, what we put there, what was there."""
+_waiting: Final[dict[int, Token]] = {}
+"""Tokens whose stream hides its chunks, by `id(model_call_details)`: an inner stream may lend its own."""
+
+
+def is_stream(result: object) -> bool:
+    """Whether a result is read piece by piece."""
+    kind = type(result)
+    return hasattr(kind, "__next__") or hasattr(kind, "__anext__")
+
+
+def watch(stream: Any, attempt: Attempt, details: Details) -> None:
+    """End an attempt when its stream ends, whichever way."""
+    place = getattr(stream, "__dict__", None)
+    if not isinstance(place, dict) or not wrap_class(type(stream)):
+        # A generator: only its death is visible, and its usage only to LiteLLM's own events.
+        attempt.watched = False
+        weakref.finalize(stream, _died_unseen, attempt).atexit = False
+        return
+    token = place.get(_KEY)
+    if token is None:
+        token = place[_KEY] = Token(stream, details)
+    token.attempts.append(attempt)
+
+
+@guarded(lambda attempt: attempt.health, "litellm.stream_died")
+def _died_unseen(attempt: Attempt) -> None:
+    attempt.end("abandoned", provisional=True)
+
+
+class Token:
+    """What is known of one stream while it is read. It must not know the stream: it watches for its death."""
+
+    __slots__ = ("__weakref__", "attempts", "busy", "chunks", "cost", "details_id", "first", "last", "sse")
+
+    def __init__(self, stream: Any, details: Details) -> None:
+        self.attempts: list[Attempt] = []
+        self.busy = False
+        """Inside `__next__`: a nested call, or LiteLLM closing its own stream, is not the reader's doing."""
+        chunks = getattr(stream, "chunks", None)
+        self.chunks: list[Any] | None = chunks if isinstance(chunks, list) else None
+        self.first = False
+        self.last: Any = None
+        self.sse: SseReader | None = None
+        self.cost = details.get("call_type") not in COST_IS_STAMPED
+        self.details_id = id(details)
+        if self.chunks is None:
+            _waiting[self.details_id] = self
+
+    @property
+    def health(self) -> Health:
+        """The counters of the first tracker that this stream is for."""
+        return self.attempts[0].health if self.attempts else Health()
+
+    # --- the reader's doings ---------------------------------------------------------------------
+
+    def saw(self, chunk: Any) -> None:
+        """A chunk has reached the reader. This runs for each one: no more than a look."""
+        self.last = chunk
+        if type(chunk) is bytes:
+            self._saw_bytes(chunk)
+        if not self.first and has_content(chunk):
+            self.first = True
+            for attempt in self.attempts:
+                attempt.first_token()
+
+    def _saw_bytes(self, chunk: bytes) -> None:
+        if self.sse is None:
+            self.sse = SseReader()
+        self.sse.feed(chunk)
+
+    def over(self, stream: Any) -> None:
+        """The stream was read to its end."""
+        usage, payload = self._usage(stream)
+        fields = self._fields(stream)
+        failed, truncated = _failed(stream), None if usage.reported else _truncated(stream, self.sse)
+        for attempt in self._take():
+            if failed is not None:
+                attempt.end("error", error=failed, usage=usage, **fields)
+            elif truncated is not None and not attempt.mock:
+                attempt.end(
+                    "error", error=truncated, usage=usage, **{**fields, "error_type": "StreamTruncated"}
+                )
+            else:
+                self._succeeded(attempt, usage, payload, fields, stream)
+
+    def broke(self, stream: Any, error: BaseException) -> None:
+        """Reading has raised."""
+        usage, _ = self._usage(stream)
+        fields = self._fields(stream)
+        cause = getattr(error, "original_exception", None)
+        if type(error).__name__ == "MidStreamFallbackError" and isinstance(cause, Exception):
+            error = cause
+        for attempt in self._take():
+            if isinstance(error, Exception):
+                attempt.end("error", error=error, usage=usage, **fields)
+            else:
+                attempt.end("cancelled", usage=usage, **fields)
+
+    def closed(self, stream: Any) -> None:
+        """The reader has closed the stream."""
+        self._stop("cancelled", stream)
+
+    def __del__(self) -> None:
+        if self.attempts:
+            with guarded(self.health, "litellm.stream_died"):
+                self._stop("abandoned", None)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _succeeded(
+        self, attempt: Attempt, usage: Usage, payload: object, fields: dict[str, Any], stream: Any
+    ) -> None:
+        if self.cost:
+            fields = {**fields, **stated_cost(payload)}
+        if not usage.reported and attempt.wants_estimate and self.chunks:
+            usage = _estimate(self.chunks, stream)
+            fields = {**fields, "usage_source": "estimated"}
+        attempt.end("success", usage=usage, response=self._answer(attempt), **fields)
+
+    def _stop(self, status: str, stream: Any) -> None:
+        """Nobody reads on; whoever has read the finish reason has read the answer."""
+        usage, payload = self._usage(stream)
+        fields = self._fields(stream)
+        if self.cost:
+            fields.update(stated_cost(payload))
+        status = "success" if self._was_finished() else status
+        for attempt in self._take():
+            attempt.end(status, usage=usage, response=self._answer(attempt), **fields)
+
+    def _take(self) -> Iterator[Attempt]:
+        """The attempts still to be ended; each is given once, whoever asks."""
+        if _waiting.get(self.details_id) is self:
+            del _waiting[self.details_id]
+        while True:
+            try:
+                yield self.attempts.pop()
+            except IndexError:
+                return
+
+    def _read(self) -> list[Any]:
+        return [self.last] if not self.chunks else self.chunks
+
+    def _usage(self, stream: Any) -> tuple[Usage, Any]:
+        if self.sse is not None:
+            return self.sse.usage, None
+        completed = getattr(stream, "completed_response", None)
+        return usage_of_chunks(self._read() if completed is None else [completed])
+
+    def _fields(self, stream: Any) -> dict[str, Any]:
+        if self.sse is not None:
+            return self.sse.fields
+        fields = answer_fields(self.last)
+        completed = getattr(stream, "completed_response", None)
+        if completed is not None:
+            fields.update(answer_fields(completed))
+        reason = getattr(stream, "received_finish_reason", None)
+        if not isinstance(reason, str):
+            reason = next((found for found in map(finish_reason, self._tail()) if found), None)
+        if reason is not None:
+            fields["finish_reason"] = reason
+        return fields
+
+    def _tail(self) -> list[Any]:
+        return [self.last, *reversed(self._read()[-4:])]
+
+    def _was_finished(self) -> bool:
+        if self.sse is not None:
+            return self.sse.finished
+        if self.last is None:
+            return False
+        kind = field(self.last, "type")
+        if isinstance(kind, str):
+            return kind in _ENDS
+        return any(finish_reason(chunk) for chunk in self._tail())
+
+    def _answer(self, attempt: Attempt) -> object:
+        return text_of(self._read()) if attempt.captures else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """A copied stream is nobody's call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(None), ())
+
+
+def _truncated(stream: Any, sse: SseReader | None) -> str | None:
+    """What is wrong with a stream that ended without saying so; LiteLLM takes it for a success."""
+    if sse is not None:
+        return "the stream ended before its last event" if sse.started and not sse.finished else None
+    if hasattr(stream, "received_finish_reason"):
+        told = stream.received_finish_reason or getattr(stream, "intermittent_finish_reason", None)
+        return None if told else "the stream ended without a finish reason"
+    if hasattr(stream, "completed_response") and stream.completed_response is None:
+        return "the stream ended before its last event"
+    return None
+
+
+def _failed(stream: Any) -> str | None:
+    """The error in the last event of a Responses stream that says it failed."""
+    completed = getattr(stream, "completed_response", None)
+    if field(completed, "type") != "response.failed":
+        return None
+    error = field(field(completed, "response"), "error")
+    return str(field(error, "message") or "response.failed")
+
+
+def _estimate(chunks: list[Any], stream: Any) -> Usage:
+    """LiteLLM's own count of the texts, for those who prefer a guess to nothing."""
+    import litellm
+
+    built = litellm.stream_chunk_builder(list(chunks), messages=getattr(stream, "messages", None))
+    return read_usage(field(built, "usage"))
+
+
+# --- classes -------------------------------------------------------------------------------------
+
+
+def wrap_class(kind: type) -> bool:
+    """Wrap what a stream class reads and closes with; False if it is not made of Python functions."""
+    found = False
+    for name, wrapper in _WRAPPERS.items():
+        home = next((each for each in kind.__mro__ if name in vars(each)), None)
+        if home is None or home.__module__ in _FOREIGN:
+            continue
+        original = vars(home)[name]
+        if not inspect.isfunction(original):
+            if name in _READS:
+                return False
+            continue
+        if not hasattr(original, _OURS):
+            replace(home, name, wrapper(original))
+        found = found or name in _READS
+    return found
+
+
+def replace(home: type, name: str, ours: Any) -> None:
+    """Put a wrap of ours into a class, once."""
+    original = vars(home)[name]
+    if not hasattr(original, _OURS):
+        setattr(ours, _OURS, original)
+        setattr(home, name, ours)
+        _patched.append((home, name, ours, original))
+
+
+def unwrap_classes() -> int:
+    """Put back what was there; the number of places that somebody else has wrapped since."""
+    left = 0
+    while _patched:
+        home, name, ours, original = _patched.pop()
+        if vars(home).get(name) is ours:
+            setattr(home, name, original)
+        else:
+            left += 1
+    return left
+
+
+def _token_of(stream: Any) -> Token | None:
+    token: Token | None = vars(stream).get(_KEY)
+    if token is None:
+        if _waiting:
+            _lend_chunks(stream)
+        return None
+    return None if token.busy else token
+
+
+def _lend_chunks(stream: Any) -> None:
+    """A stream inside one that is watched: its chunks have the usage that the outer one hides."""
+    details = getattr(getattr(stream, "logging_obj", None), "model_call_details", None)
+    outer = _waiting.get(id(details))
+    chunks = getattr(stream, "chunks", None)
+    if outer is not None and isinstance(chunks, list):
+        outer.chunks = chunks
+        del _waiting[id(details)]
+
+
+def _next(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    def __next__(self: Any) -> Any:  # noqa: N807
+        token = _token_of(self)
+        if token is None:
+            return original(self)
+        token.busy = True
+        try:
+            chunk = original(self)
+        except StopIteration:
+            _tell(token, token.over, self)
+            raise
+        except BaseException as error:
+            _tell(token, token.broke, self, error)
+            raise
+        finally:
+            token.busy = False
+        _tell(token, token.saw, chunk)
+        return chunk
+
+    return __next__
+
+
+def _anext(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    @functools.wraps(original)
+    async def __anext__(self: Any) -> Any:  # noqa: N807
+        token = _token_of(self)
+        if token is None:
+            return await original(self)
+        token.busy = True
+        try:
+            chunk = await original(self)
+        except StopAsyncIteration:
+            _tell(token, token.over, self)
+            raise
+        except BaseException as error:
+            _tell(token, token.broke, self, error)
+            raise
+        finally:
+            token.busy = False
+        _tell(token, token.saw, chunk)
+        return chunk
+
+    return __anext__
+
+
+def _close(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def close(self: Any, *args: Any, **kwargs: Any) -> Any:
+        token = _token_of(self)
+        if token is not None:
+            _tell(token, token.closed, self)
+        return original(self, *args, **kwargs)
+
+    return close
+
+
+def _tell(token: Token, witness: Callable[..., None], *args: Any) -> None:
+    try:
+        witness(*args)
+    except Exception as error:
+        with guarded(token.health, "litellm.stream"):
+            raise error
+
+
+_READS: Final = ("__next__", "__anext__")
+_WRAPPERS: Final[dict[str, Callable[..., Any]]] = {
+    "__next__": _next,
+    "__anext__": _anext,
+    "close": _close,
+    "aclose": _close,
+}
