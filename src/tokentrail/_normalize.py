@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from tokentrail._payloads import LARGEST, Counts, Found, find, read
@@ -31,102 +31,138 @@ def normalize_usage(payload: object, *, shape: str | None = None) -> Usage:
         >>> usage.input_tokens
         104
     """
-    if payload is None:
-        return MISSING
-    if type(payload) is Usage:
-        return payload
     try:
         if type(payload) is dict:
-            usage = _plain(payload, shape)
+            plain = _PLAIN.get(shape)
+            usage = plain(payload) if plain is not None else None
             if usage is not None:
                 return usage
+        elif payload is None:
+            return MISSING
+        elif type(payload) is Usage:
+            return payload
         found = find(payload, shape)
-        return settle(read(found)) if found.readable else UNREADABLE
+        return _normalized(found) if found.readable else UNREADABLE
     except Exception:  # noqa: BLE001  a stranger's object may do anything when read; the host must not see it
         return UNREADABLE
 
 
+def _normalized(found: Found) -> Usage:
+    if found.witness is not None:
+        return _with_parts_of(settle(read(found)), settle(read(found.witness)))
+    plain = _PLAIN.get(found.shape)
+    usage = plain(found.fields) if plain is not None and type(found.fields) is dict else None
+    return settle(read(found)) if usage is None else usage
+
+
+def _with_parts_of(usage: Usage, witness: Usage) -> Usage:
+    """Fill parts that a library dropped from the raw usage beside it, if both tell the same wholes."""
+    if usage[:2] != witness[:2]:
+        return usage
+    blanks = {name: getattr(witness, name) for name in COUNTS[3:] if getattr(usage, name) is None}
+    return usage._replace(**blanks)
+
+
 # --- the short way -------------------------------------------------------------------------------
 # Nearly every payload is one of two plain dicts without a contradiction. These lines know nothing that the
-# tables do not: whatever is not exact goes the long way (a property test holds them to the same answer).
+# tables do not: whatever is not exact goes the long way (a property test holds both to the same answers).
 
-_PLAIN_INPUT: Final = {
-    "cached_tokens": 3,
-    "audio_tokens": 6,
-    "cache_write_tokens": 4,
-    "cache_read": 3,
-    "cache_creation": 4,
-    "audio": 6,
+_OPENAI_INPUT: Final = frozenset({"cached_tokens", "audio_tokens", "cache_write_tokens"})
+_OPENAI_OUTPUT: Final = frozenset(
+    {"reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"}
+)
+_LANGCHAIN_INPUT: Final = frozenset({"cache_read", "cache_creation", "audio"})
+_LANGCHAIN_OUTPUT: Final = frozenset({"reasoning", "audio"})
+_ABSENT: Final[dict[str, Any]] = {}
+_new_usage: Final = tuple.__new__  # half the time that NamedTuple's own constructor takes
+
+
+def _plain_openai(payload: dict[str, Any]) -> Usage | None:
+    """The answer for an exact dict of OpenAI's; `None` sends it the long way."""
+    get = payload.get
+    given, taken, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    if not (
+        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
+    ):
+        return None
+    if len(payload) == 3:
+        return _with_parts(given, taken, total, None, None, None, None, None, NO_DETAILS)
+    inputs, outputs = get("prompt_tokens_details", _ABSENT), get("completion_tokens_details", _ABSENT)
+    if (
+        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
+        or not (type(inputs) is type(outputs) is dict)
+        or not (inputs.keys() <= _OPENAI_INPUT and outputs.keys() <= _OPENAI_OUTPUT)
+    ):
+        return None
+    get = inputs.get
+    cached, written, heard = get("cached_tokens"), get("cache_write_tokens"), get("audio_tokens")
+    get = outputs.get
+    thought, spoken = get("reasoning_tokens"), get("audio_tokens")
+    if get("accepted_prediction_tokens") or get("rejected_prediction_tokens"):
+        details = {key: outputs[key] for key in _PREDICTIONS if outputs.get(key)}
+        if not all(type(number) is int and 0 < number <= LARGEST for number in details.values()):
+            return None
+        return _with_parts(given, taken, total, cached, written, thought, heard, spoken, details)
+    return _with_parts(given, taken, total, cached, written, thought, heard, spoken, NO_DETAILS)
+
+
+_PREDICTIONS: Final = ("accepted_prediction_tokens", "rejected_prediction_tokens")
+
+
+def _plain_langchain(payload: dict[str, Any]) -> Usage | None:
+    """The answer for an exact `UsageMetadata` of LangChain's; `None` sends it the long way."""
+    get = payload.get
+    given, taken, total = get("input_tokens"), get("output_tokens"), get("total_tokens")
+    if not (
+        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
+    ):
+        return None
+    inputs, outputs = get("input_token_details", _ABSENT), get("output_token_details", _ABSENT)
+    if (
+        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
+        or not (type(inputs) is type(outputs) is dict)
+        or not (inputs.keys() <= _LANGCHAIN_INPUT and outputs.keys() <= _LANGCHAIN_OUTPUT)
+    ):
+        return None
+    get = inputs.get
+    cached, written, heard = get("cache_read"), get("cache_creation"), get("audio")
+    thought, spoken = outputs.get("reasoning"), outputs.get("audio")
+    return _with_parts(given, taken, total, cached, written, thought, heard, spoken, NO_DETAILS)
+
+
+def _plain_any(payload: dict[str, Any]) -> Usage | None:
+    return _plain_openai(payload) if "prompt_tokens" in payload else _plain_langchain(payload)
+
+
+_PLAIN: Final[Mapping[str | None, Callable[[dict[str, Any]], Usage | None]]] = {
+    None: _plain_any,
+    "openai": _plain_openai,
+    "litellm": _plain_openai,
+    "langchain": _plain_langchain,
 }
-_PLAIN_OUTPUT: Final = {"reasoning_tokens": 5, "audio_tokens": 7, "reasoning": 5, "audio": 7}
-_PLAIN_DETAILS: Final = frozenset({"accepted_prediction_tokens", "rejected_prediction_tokens"})
 
 
-def _plain(payload: dict[str, Any], shape: str | None) -> Usage | None:
-    if "prompt_tokens" in payload:
-        if shape is not None and shape not in _LIKE_OPENAI:
-            return None
-        given, taken = payload["prompt_tokens"], payload.get("completion_tokens")
-        inputs, outputs = payload.get("prompt_tokens_details"), payload.get("completion_tokens_details")
-        keys = 3 + ("prompt_tokens_details" in payload) + ("completion_tokens_details" in payload)
-    elif shape is None or shape == "langchain":
-        given, taken = payload.get("input_tokens"), payload.get("output_tokens")
-        inputs, outputs = payload.get("input_token_details"), payload.get("output_token_details")
-        keys = 3 + ("input_token_details" in payload) + ("output_token_details" in payload)
-    else:
-        return None
-    total = payload.get("total_tokens")
+def _known(number: Any) -> int:
+    return 0 if number is None else int(number)
+
+
+def _with_parts(
+    given: int, taken: int, total: int, cached: Any, written: Any, thought: Any, heard: Any, spoken: Any,
+    details: Mapping[str, int],
+) -> Usage | None:  # fmt: skip
     if (
-        len(payload) != keys
-        or type(given) is not int
-        or type(taken) is not int
-        or type(total) is not int
-        or given <= 0
-        or taken < 0
-        or given + taken != total
-        or total > LARGEST
+        (cached is None or (type(cached) is int and 0 <= cached <= given))
+        and (
+            written is None
+            or (type(written) is int and 0 <= written <= given - (0 if cached is None else cached))
+        )
+        and (thought is None or (type(thought) is int and 0 <= thought <= taken))
+        and (heard is None or (type(heard) is int and 0 <= heard <= given))
+        and (spoken is None or (type(spoken) is int and 0 <= spoken <= taken))
+        and total <= LARGEST
     ):
-        return None
-    if inputs is None and outputs is None:
-        return Usage(given, taken, total)
-    return _plain_parts(given, taken, total, inputs, outputs)
-
-
-_LIKE_OPENAI: Final = frozenset({"openai", "litellm", "hunyuan", "oci"})
-
-
-def _plain_parts(given: int, taken: int, total: int, inputs: Any, outputs: Any) -> Usage | None:
-    row: list[Any] = [given, taken, total, None, None, None, None, None]
-    details: dict[str, int] = {}
-    for part, places in ((inputs, _PLAIN_INPUT), (outputs, _PLAIN_OUTPUT)):
-        if part is None:
-            continue
-        if type(part) is not dict:
-            return None
-        for key, number in part.items():
-            if number is None:
-                continue
-            if type(number) is not int or number < 0:
-                return None
-            place = places.get(key)
-            if place is not None:
-                if row[place] is not None:
-                    return None
-                row[place] = number
-            elif key not in _PLAIN_DETAILS:
-                return None
-            elif number:
-                details[key] = number
-    _, _, _, cached, written, reasoning, heard, spoken = row
-    if (cached or written) and (cached or 0) + (written or 0) > given:
-        return None
-    if (
-        (reasoning is not None and reasoning > taken)
-        or (heard is not None and heard > given)
-        or (spoken is not None and spoken > taken)
-    ):
-        return None
-    return Usage(given, taken, total, cached, written, reasoning, heard, spoken, details or NO_DETAILS)
+        return _new_usage(Usage, (given, taken, total, cached, written, thought, heard, spoken, details, ()))
+    return None
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -166,22 +202,22 @@ class StreamUsage:
         return self._usage
 
     def _take(self, chunk: object) -> bool:
-        if type(chunk) is Usage:
-            counts, of_langchain = _counts_of(chunk), False
-        else:
-            found = find(chunk, self._shape)
-            if not found.readable:
-                return False
-            counts = read(found)
-            of_langchain = _is_of_langchain(found, counts)
-        if of_langchain:
+        found = find(chunk, self._shape)
+        if not found.readable:
+            return False
+        counts = read(found)
+        if _is_of_langchain(found, counts):
             if not any(counts.known.get(field) for field in (INPUT, OUTPUT, TOTAL)):
                 return False
-            self._reconciled = self._reconciled or _Reconciled()
+            if self._reconciled is None:
+                self._reconciled = _Reconciled()
             self._reconciled.add(counts)
         elif counts.known or counts.details:
-            self._merged = self._merged or Counts(self._shape)
-            _overwrite(self._merged, counts)
+            if self._merged is None:
+                self._merged = counts
+            else:
+                _overwrite(self._merged, counts)
+                self._merged.tell_shape(self._shape)
         self._usage = None
         return counts.any_whole
 
@@ -189,14 +225,6 @@ class StreamUsage:
 def _is_of_langchain(found: Found, counts: Counts) -> bool:
     """Whether a chunk's usage went through LangChain, bare or in its message: a wire's own says `usage`."""
     return counts.shape.name == "langchain" and (found.shape == "langchain" or not found.wrapped)
-
-
-def _counts_of(usage: Usage) -> Counts:
-    counts = Counts("openai")
-    counts.keys = {"prompt_tokens"}
-    counts.known = {field: number for field in COUNTS if (number := getattr(usage, field)) is not None}
-    counts.details = dict(usage.details)
-    return counts
 
 
 def _overwrite(merged: Counts, counts: Counts) -> None:
@@ -248,7 +276,7 @@ class _Reconciled:
         self._negative = False
         self._previous: dict[str, int] = {}
         self._sums: dict[str, int] = {}
-        self._last = Counts("langchain")
+        self._last = Counts()
 
     def add(self, counts: Counts) -> None:
         """Take the usage of one more chunk."""
@@ -268,8 +296,9 @@ class _Reconciled:
             for field, number in sums.items():
                 self._sums[field] = self._sums.get(field, 0) + number
         if self._count == 1:
-            self._last.known = dict(known)
-        _overwrite(self._last, counts)
+            self._last = counts
+        else:
+            _overwrite(self._last, counts)
 
     def counts(self) -> Counts:
         """What the chunks together say."""
@@ -292,8 +321,8 @@ class _Reconciled:
         }
 
     def _summed(self, sums: Mapping[str, int]) -> Counts:
-        counts = Counts("langchain")
-        counts.keys, counts.inner, counts.bad = self._last.keys, self._last.inner, self._last.bad
+        counts = Counts()
+        counts.shape, counts.bad = self._last.shape, self._last.bad
         counts.details = {name: sums[name] for name in self._last.details}
         counts.known = {field: number for field, number in sums.items() if field not in counts.details}
         if counts.known.get(TOTAL) != counts.known.get(INPUT, 0) + counts.known.get(OUTPUT, 0):
@@ -317,7 +346,11 @@ def _may_carry(chunk: object) -> bool:
     if type(fields) is not dict:
         return chunk is not None
     extra = getattr(chunk, "__pydantic_extra__", None)
-    return (type(extra) is dict and "usage" in extra) or _fields_may_carry(fields)
+    if type(extra) is dict and "usage" in extra:
+        return True
+    message = fields.get("message")
+    inner = getattr(message, "__dict__", None)
+    return _fields_may_carry(inner if type(inner) is dict and "usage_metadata" in inner else fields)
 
 
 def _fields_may_carry(fields: dict[str, Any]) -> bool:

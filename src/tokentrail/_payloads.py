@@ -10,31 +10,32 @@ from typing import Any, Final
 
 from tokentrail._shapes import (
     AUDIO,
-    BILLED_INPUT,
-    BILLED_OUTPUT,
+    COUNTERS,
+    DETAIL_KEYS,
     DETAILS,
     INPUT,
+    LANGCHAIN_DETAILS,
     OUTPUT,
     PART_KEYS,
     SHAPES,
-    TIERS,
     TOTAL,
+    UNITS,
     USAGE_WRAPPERS,
     WHOLE_KEYS,
     WRAPPERS,
-    Shape,
     detail_name,
     detect,
     snake,
 )
+from tokentrail._usage import COUNTS, Usage
 
 LARGEST: Final = 2**63 - 1
 """The largest count a database column holds; more is no count."""
 _DEPTH: Final = 8
 _WIDTH: Final = 256
 _LEAVES: Final = (str, bytes, bytearray, memoryview, int, float, complex, list, tuple, set, frozenset, type)
-_CONTAINERS: Final = frozenset({*DETAILS, "cache_creation", "server_tool_use", "tokens", "billed_units"})
-_KNOWN: Final = frozenset({*WHOLE_KEYS, *PART_KEYS, *_CONTAINERS, *WRAPPERS, "generations"})
+_PLAIN_TYPES: Final = (*_LEAVES, dict, Usage)
+_KNOWN: Final = frozenset({*WHOLE_KEYS, *PART_KEYS, *DETAILS, *COUNTERS, *UNITS, *WRAPPERS, "generations"})
 
 
 # --- one count -----------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def _counts_in(values: list[Any] | tuple[Any, ...]) -> Iterator[int]:
 
 def _means_nothing(value: object) -> bool:
     """Whether an object has every attribute one asks for, as a mock has: what it answers means nothing."""
-    return not isinstance(value, _LEAVES) and hasattr(value, "a_name_that_nobody_has_but_a_mock")
+    return not isinstance(value, _PLAIN_TYPES) and hasattr(value, "a_name_that_nobody_has_but_a_mock")
 
 
 # --- the fields of an object ---------------------------------------------------------------------
@@ -102,6 +103,8 @@ def fields_of(payload: object) -> Mapping[Any, Any] | None:
     """A mapping's or an object's fields; `None` for what has none (text, numbers, lists)."""
     if isinstance(payload, dict):
         return payload
+    if isinstance(payload, Usage):
+        return _fields_of_usage(payload)
     if isinstance(payload, Mapping):
         return dict(payload)
     named = getattr(payload, "_asdict", None) if isinstance(payload, tuple) else None
@@ -113,6 +116,13 @@ def fields_of(payload: object) -> Mapping[Any, Any] | None:
     if _means_nothing(payload):
         return _constants(payload)
     return _dumped(payload) or _probed(payload) or fields
+
+
+def _fields_of_usage(usage: Usage) -> dict[str, Any]:
+    """Our own answer as a payload, in words that mean the same: every part inside its whole."""
+    counts = {field: getattr(usage, field) for field in COUNTS}
+    names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
+    return {**usage.details, **{names.get(field, field): number for field, number in counts.items()}}
 
 
 def _is_telling(payload: object, fields: Mapping[Any, Any]) -> bool:
@@ -169,7 +179,7 @@ def _constants(payload: object) -> dict[str, Any]:
 class Found:
     """Where the usage is: its fields, and the shape that its place tells (or the caller)."""
 
-    __slots__ = ("fields", "readable", "shape", "wrapped")
+    __slots__ = ("fields", "readable", "shape", "witness", "wrapped")
 
     def __init__(
         self, fields: Mapping[Any, Any], shape: str | None, *, readable: bool = True, wrapped: bool = False
@@ -178,6 +188,7 @@ class Found:
         self.shape = shape
         self.readable = readable
         self.wrapped = wrapped
+        self.witness: Found | None = None
 
 
 _UNREADABLE: Final = Found({}, None, readable=False)
@@ -201,6 +212,8 @@ def find(payload: object, shape: str | None = None, depth: int = _DEPTH) -> Foun
             continue
         found = _find_in(name, inner, shape, depth)
         if found.readable and found.wrapped:
+            if name == "usage_metadata" and "input_token_details" not in found.fields:
+                found.witness = _raw_beside(fields, shape, depth)
             return found
         unreadable = unreadable or (name in USAGE_WRAPPERS and not found.readable)
     found = _find_in_generations(fields.get("generations"), shape, depth)
@@ -215,8 +228,14 @@ def _find_in(name: str, inner: object, shape: str | None, depth: int) -> Found:
     hint = "langchain" if name == "usage_metadata" else "cohere" if name == "token_count" else shape
     found = find(inner, hint, depth - 1)
     if found.readable and _holds_counts(found.fields):
-        return Found(found.fields, found.shape, wrapped=True)
+        found.wrapped = True
     return found
+
+
+def _raw_beside(fields: Mapping[Any, Any], shape: str | None, depth: int) -> Found | None:
+    """The raw usage beside a `usage_metadata` without details: some of LangChain's integrations drop them."""
+    found = _find_in("response_metadata", fields.get("response_metadata"), shape, depth)
+    return found if found.wrapped else None
 
 
 def _find_in_generations(generations: object, shape: str | None, depth: int) -> Found:
@@ -237,7 +256,7 @@ def _holds_counts(fields: Mapping[Any, Any]) -> bool:
             name = snake(key)
             if name in WHOLE_KEYS and fields[key] is not None:
                 return True
-            if name in ("tokens", "billed_units") and isinstance(fields[key], Mapping):
+            if name in UNITS and fields_of(fields[key]) is not None:
                 return True
     return False
 
@@ -248,10 +267,10 @@ def _holds_counts(fields: Mapping[Any, Any]) -> bool:
 class Counts:
     """What a usage payload says, field by field, before wholes and parts are settled."""
 
-    __slots__ = ("bad", "camel", "details", "inner", "keys", "known", "named")
+    __slots__ = ("bad", "camel", "details", "inner", "keys", "known", "shape")
 
-    def __init__(self, named: str | None = None) -> None:
-        self.named = named
+    def __init__(self) -> None:
+        self.shape = SHAPES["openai"]
         self.known: dict[str, int] = {}
         self.details: dict[str, int] = {}
         self.bad: dict[str, str] = {}
@@ -259,13 +278,13 @@ class Counts:
         self.inner: set[str] = set()
         self.camel = False
 
-    @property
-    def shape(self) -> Shape:
-        """The named shape, where one of its words for input or output is there; else what the keys tell."""
-        shape = SHAPES.get(self.named) if self.named else None
+    def tell_shape(self, named: str | None) -> None:
+        """Take the named shape if one of its words for input or output is there, else what the keys tell."""
+        shape = SHAPES.get(named) if named else None
         if shape is not None and any(key in self.keys for key, field in shape.keys.items() if field != TOTAL):
-            return shape
-        return detect(self.keys, self.inner, camel=self.camel)
+            self.shape = shape
+        else:
+            self.shape = detect(self.keys, self.inner, camel=self.camel)
 
     @property
     def any_whole(self) -> bool:
@@ -274,7 +293,7 @@ class Counts:
     def put(self, field: str, value: object) -> None:
         """Note a field's value. The first that is not zero stands; a bad one costs only itself."""
         current = self.known.get(field)
-        if value is None or (current is not None and current > 0) or _means_nothing(value):
+        if (current is not None and current > 0) or _means_nothing(value):
             return
         try:
             number = count_of(value)
@@ -282,14 +301,13 @@ class Counts:
             if current is None:
                 self.bad.setdefault(field, "invalid")
             return
-        if current is not None and number <= 0:
-            return
-        self.known[field] = number
-        self.bad.pop(field, None)
+        if current is None or number > 0:
+            self.known[field] = number
+            self.bad.pop(field, None)
 
-    def detail(self, name: str, value: object) -> None:
+    def detail(self, name: str | None, value: object) -> None:
         """Note a further count. Zeros are left out: they say nothing and would be stored for every call."""
-        if type(value) is int or isinstance(value, (str, float)):
+        if name is not None and (type(value) is int or isinstance(value, (str, float))):
             try:
                 number = count_of(value)
             except (ValueError, OverflowError):
@@ -300,87 +318,81 @@ class Counts:
 
 def read(found: Found) -> Counts:
     """Read the counts of a usage that was found, by the tables of `_shapes`."""
-    items = [
-        (snake(key), value) for key, value in islice(found.fields.items(), _WIDTH) if isinstance(key, str)
-    ]
-    counts = Counts(found.shape)
-    counts.keys = {key for key, value in items if _is_there(key, value)}
+    counts = Counts()
+    items = _items_of(found.fields)
+    counts.keys = {key for key, value in items if key not in DETAILS or fields_of(value) is not None}
     counts.camel = "inputTokens" in found.fields
-    counts.inner = {name for key, value in items if key in DETAILS for name, _ in _items(value)}
-    shape = counts.shape
-    for own in (True, False):
-        for key, value in items:
-            if (key in shape.keys) is own and key in WHOLE_KEYS:
-                counts.put(shape.keys.get(key) or WHOLE_KEYS[key], value)
+    counts.inner = {
+        name for key, value in items if key in LANGCHAIN_DETAILS for name, _ in _items_of(fields_of(value))
+    }
+    counts.tell_shape(found.shape)
+    own = counts.shape.keys
     for key, value in items:
-        if key not in WHOLE_KEYS and value is not None:
+        if key in own:
+            counts.put(own[key], value)
+    for key, value in items:
+        if key in WHOLE_KEYS:
+            if key not in own:
+                counts.put(WHOLE_KEYS[key], value)
+        else:
             _read_part(counts, key, value)
     return counts
 
 
-def _is_there(key: str, value: object) -> bool:
-    return value is not None and (key not in DETAILS or fields_of(value) is not None)
+def _items_of(fields: Mapping[Any, Any] | None) -> list[tuple[str, Any]]:
+    """The fields that have a value, by their keys in snake case."""
+    if fields is None:
+        return []
+    items = fields.items() if len(fields) <= _WIDTH else islice(fields.items(), _WIDTH)
+    return [(snake(key), value) for key, value in items if value is not None and isinstance(key, str)]
 
 
 def _read_part(counts: Counts, key: str, value: object) -> None:
     side = DETAILS.get(key)
     if side is not None:
         _read_details(counts, side, value)
-    elif key == "tokens":
-        _read_units(counts, value, {"input_tokens": INPUT, "output_tokens": OUTPUT})
-    elif key == "billed_units":
-        _read_units(counts, value, {"input_tokens": BILLED_INPUT, "output_tokens": BILLED_OUTPUT})
-    elif key == "server_tool_use" or (key == "cache_creation" and fields_of(value) is not None):
-        _read_details(counts, "input", value)
     elif key in PART_KEYS:
         counts.put(PART_KEYS[key], value)
+    elif key in UNITS:
+        for name, item in _items_of(fields_of(value)):
+            if name in UNITS[key]:
+                counts.put(UNITS[key][name], item)
+            else:
+                _read_part(counts, name, item)
+    elif key in COUNTERS:
+        _read_details(counts, "input", value)
+    elif key == "results" and isinstance(value, (list, tuple)):
+        for result in islice(value, _WIDTH):
+            for name, item in _items_of(fields_of(result)):
+                if name == "token_count":
+                    counts.put(OUTPUT, item)
     else:
-        name = detail_name(key, None)
-        if name is not None:
-            counts.detail(name, value)
-
-
-def _read_units(counts: Counts, value: object, wholes: Mapping[str, str]) -> None:
-    for key, item in _items(value):
-        if key in wholes:
-            counts.put(wholes[key], item)
-        else:
-            _read_part(counts, key, item)
+        counts.detail(detail_name(key, None), value)
 
 
 def _read_details(counts: Counts, side: str, value: object) -> None:
     if isinstance(value, (list, tuple)):
         _read_modalities(counts, side, value)
         return
-    for key, item in _items(value):
-        bare = key
-        for tier in TIERS:
-            bare = bare.removeprefix(tier)
+    for key, item in _items_of(fields_of(value)):
+        bare = key.removeprefix("flex_").removeprefix("priority_")
         if bare in ("audio", "audio_tokens") and side in AUDIO:
             counts.put(AUDIO[side], item)
-        elif bare in PART_KEYS:
-            counts.put(PART_KEYS[bare], item)
+        elif bare in DETAIL_KEYS:
+            counts.put(DETAIL_KEYS[bare], item)
         else:
-            name = detail_name(bare, side)
-            if name is not None:
-                counts.detail(name, item)
+            counts.detail(detail_name(bare, side), item)
 
 
 def _read_modalities(counts: Counts, side: str, entries: list[Any] | tuple[Any, ...]) -> None:
     """Gemini's lists: `[{"modality": "AUDIO", "tokenCount": 5}, …]`."""
     for entry in islice(entries, _WIDTH):
-        fields = dict(_items(entry))
+        fields = dict(_items_of(fields_of(entry)))
         modality = fields.get("modality")
-        name = snake(str(getattr(modality, "value", modality))).lower()
+        name = snake(str(getattr(modality, "value", modality)))
+        if "token_count" not in fields or modality is None:
+            continue
         if name == "audio" and side in AUDIO:
-            counts.put(AUDIO[side], fields.get("token_count"))
-        elif name:
-            counts.detail(f"{side}_{name}_tokens", fields.get("token_count"))
-
-
-def _items(value: object) -> Iterator[tuple[str, Any]]:
-    fields = fields_of(value)
-    if fields is not None:
-        for key, item in islice(fields.items(), _WIDTH):
-            if isinstance(key, str):
-                yield snake(key), item
+            counts.put(AUDIO[side], fields["token_count"])
+        else:
+            counts.detail(f"{side}_{name}_tokens", fields["token_count"])

@@ -108,16 +108,16 @@ def _parts(**fields: str) -> dict[str, str]:
 
 PART_KEYS: Final[Mapping[str, str]] = _parts(
     cache_read_tokens=(
-        "cache_read_tokens cache_read_input_tokens cached_tokens cached_input_tokens cache_read"
+        "cache_read_tokens cache_read_input_tokens cached_tokens cached_input_tokens"
         " prompt_cache_hit_tokens cached_content_token_count cache_read_input_token_count"
         " cached_prompt_tokens prompt_cached_tokens cached_prompt_text_tokens input_cached_tokens"
     ),
     cache_creation_tokens=(
         "cache_creation_tokens cache_creation_input_tokens cache_write_tokens cache_write_input_tokens"
-        " cache_creation cache_write cache_write_input_token_count cache_creation_input_token_count"
+        " cache_write_input_token_count cache_creation_input_token_count"
     ),
     reasoning_tokens=(
-        "reasoning_tokens thoughts_token_count thinking_tokens reasoning thinking reasoning_output_tokens"
+        "reasoning_tokens thoughts_token_count thinking_tokens reasoning_output_tokens"
         " output_reasoning_tokens completion_reasoning_tokens reasoning_token_count"
     ),
     input_audio_tokens="input_audio_tokens prompt_audio_tokens audio_input_tokens",
@@ -127,6 +127,16 @@ PART_KEYS: Final[Mapping[str, str]] = _parts(
     ephemeral_1h_input_tokens="ephemeral_1h_input_tokens",
 )
 """Every known name of a part, at the top of a usage payload or inside its details."""
+
+DETAIL_KEYS: Final[Mapping[str, str]] = {
+    **PART_KEYS,
+    **_parts(
+        cache_read_tokens="cache_read",
+        cache_creation_tokens="cache_creation cache_write",
+        reasoning_tokens="reasoning thinking",
+    ),
+}
+"""The same inside details, where LangChain writes bare words (elsewhere `thinking` is a text)."""
 
 DETAILS: Final[Mapping[str, str]] = {
     "prompt_tokens_details": "input",
@@ -144,11 +154,19 @@ DETAILS: Final[Mapping[str, str]] = {
 }
 """Objects (or Gemini's lists of modalities) inside a usage payload that split one of its wholes."""
 
+LANGCHAIN_DETAILS: Final = ("input_token_details", "output_token_details")
+COUNTERS: Final = frozenset({"cache_creation", "server_tool_use"})
+"""Objects beside the wholes that hold further counts: Anthropic's writes by time to live, its tools."""
+UNITS: Final[Mapping[str, Mapping[str, str]]] = {
+    "tokens": {"input_tokens": INPUT, "output_tokens": OUTPUT},
+    "billed_units": {"input_tokens": BILLED_INPUT, "output_tokens": BILLED_OUTPUT},
+}
+"""Cohere's two counts of the same call."""
+
 AUDIO: Final[Mapping[str, str]] = {"input": INPUT_AUDIO, "output": OUTPUT_AUDIO}
-TIERS: Final = ("flex_", "priority_")
-"""What langchain-openai puts before every detail of a call at that service tier."""
 TIER_NAMES: Final = frozenset({"flex", "priority"})
-"""The remainder at that tier (whole minus parts): no further part."""
+"""Service tiers. langchain-openai writes the tier before every detail (`flex_cache_read`), and under its
+bare name the remainder (whole minus parts), which is no further part."""
 
 USAGE_WRAPPERS: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "tokenUsage")
 """Names under which a response holds its usage: what is there and cannot be read is worth a flag."""
