@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record
@@ -41,6 +41,7 @@ class Appended(NamedTuple):
     refused: tuple[Refused, ...] = ()
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where calls are kept. `MemoryStore` defines what is right; every other store answers the same."""
 
@@ -78,6 +79,9 @@ class Store(Protocol):
 
     def get(self, call_id: str) -> LLMCall | None:
         """One call, or `None`."""
+
+    def payload(self, call_id: str) -> dict[str, str | None]:
+        """`request` and `response` of a call as JSON text; `None` where nothing was captured."""
 
     def prune(self, before: datetime) -> int:
         """Delete the calls that started before a moment; returns how many."""

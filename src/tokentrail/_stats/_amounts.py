@@ -1,0 +1,202 @@
+"""Measures put together to the numbers people read: averages, rates, and how much of each total is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from tokentrail._measures import MEASURES, public
+from tokentrail._records import from_us
+from tokentrail._stats._answers import (
+    Amounts,
+    Coverage,
+    ModelAmounts,
+    ModelDetails,
+    ModelUsage,
+    Overview,
+    Summary,
+)
+
+_PARTS: Final = (
+    "cache_read_tokens", "cache_creation_tokens", "reasoning_tokens", "input_audio_tokens",
+    "output_audio_tokens", "cache_hit_input_tokens", "cache_hit_output_tokens", "cache_hit_total_tokens",
+)  # fmt: skip
+_WHOLES: Final = ("input_tokens", "output_tokens", "total_tokens")
+_COUNTS: Final = (
+    "calls", "success_calls", "error_calls", "timeout_calls", "cancelled_calls", "abandoned_calls",
+    "interrupted_calls", "cache_hit_calls",
+)  # fmt: skip
+_SHARED: Final = (
+    *_COUNTS, *_WHOLES, *_PARTS, "billed_calls", "counted_calls", "priced_calls", "cost_usd", "duration_ms",
+    "timed_calls", "paced_calls", "paced_tokens", "paced_ms",
+)  # fmt: skip
+
+AMOUNTS: Final = (
+    *_SHARED, "input_cost_usd", "output_cost_usd", "time_to_first_token_ms", "first_token_calls",
+    "last_started_at",
+)  # fmt: skip
+"""The measures behind `Amounts`."""
+
+OVERVIEW: Final = (*AMOUNTS, "embedding_calls", "sessions", "users", "models", "first_started_at")
+"""The measures behind `Overview`."""
+
+_BY_OUTCOME: Final = tuple(
+    f"{outcome}_{name}" for outcome in ("successful", "failed", "stopped") for name in _WHOLES
+)
+SUMMARY: Final = (
+    *_SHARED, *_BY_OUTCOME, "billed_success_calls", "stopped_calls", "zero_token_success_calls",
+    "missing_usage_success_calls", "estimated_calls", "failed_cost_usd", "stream_paced_calls",
+    "stream_paced_tokens", "stream_paced_ms",
+)  # fmt: skip
+"""The measures behind `Summary`."""
+
+NOTHING: Final[Mapping[str, Any]] = {name: None if name.endswith("_started_at") else 0 for name in AMOUNTS}
+"""A settled group without calls: nothing is unknown, so its sums are zero."""
+
+AmountsT = TypeVar("AmountsT", bound=Amounts)
+
+
+def settled(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A group in which a sum over no calls is zero; over calls of unknown value it stays unknown."""
+    return {
+        name: 0 if value is None and _is_over_nothing(name, group) else value for name, value in group.items()
+    }
+
+
+def _is_over_nothing(name: str, group: Mapping[str, Any]) -> bool:
+    measure = MEASURES.get(name)
+    return measure is not None and measure.op == "sum" and group.get(measure.of) == 0
+
+
+def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> AmountsT:
+    """The amounts of a settled group."""
+    plain: dict[str, Any] = {
+        name: public(name, group[name]) for name in (*_COUNTS, *_WHOLES, *_PARTS, "cost_usd")
+    }
+    return answer(
+        **plain,
+        **_holes(group),
+        **_averages(group),
+        success_rate=_success_rate(group),
+        input_cost_usd=public("input_cost_usd", group["input_cost_usd"]),
+        output_cost_usd=public("output_cost_usd", group["output_cost_usd"]),
+        avg_cost_usd=_over(public("cost_usd", group["cost_usd"]), group["priced_calls"]),
+        avg_time_to_first_token_ms=_over(
+            public("time_to_first_token_ms", group["time_to_first_token_ms"]), group["first_token_calls"]
+        ),
+        last_started_at=None if group["last_started_at"] is None else from_us(group["last_started_at"]),
+        **more,
+    )
+
+
+def overview(group: Mapping[str, Any], *, active_sessions: int) -> Overview:
+    """Everything at a glance."""
+    first = group["first_started_at"]
+    return amounts(
+        Overview,
+        group,
+        total_calls=group["calls"],
+        llm_calls=group["calls"] - group["embedding_calls"],
+        embedding_calls=group["embedding_calls"],
+        model_calls=group["calls"],
+        error_rate=rate(group["error_calls"], group["success_calls"] + group["error_calls"]),
+        sessions=group["sessions"],
+        active_sessions=active_sessions,
+        users=group["users"],
+        models=group["models"],
+        first_started_at=None if first is None else from_us(first),
+    )
+
+
+def summary(group: Mapping[str, Any]) -> Summary:
+    """All calls together, by the names of the token statistics."""
+    same = (
+        "success_calls", "error_calls", "cancelled_calls", "abandoned_calls", "interrupted_calls",
+        "cache_hit_calls", "zero_token_success_calls", "missing_usage_success_calls", "estimated_calls",
+        *_BY_OUTCOME, *_PARTS,
+    )  # fmt: skip
+    stream_ms = public("stream_paced_ms", group["stream_paced_ms"])
+    return Summary(
+        **{name: group[name] for name in same},
+        **_holes(group),
+        **_averages(group),
+        success_rate=_success_rate(group),
+        total_calls=group["calls"],
+        total_input_tokens=group["input_tokens"],
+        total_output_tokens=group["output_tokens"],
+        total_tokens=group["total_tokens"],
+        total_cost=public("cost_usd", group["cost_usd"]),
+        failed_cost=public("failed_cost_usd", group["failed_cost_usd"]),
+        stream_tokens_per_second=_per_second(group["stream_paced_tokens"], stream_ms),
+    )
+
+
+def model_amounts(group: Mapping[str, Any]) -> ModelAmounts:
+    """What calls of one model used."""
+    cost = public("cost_usd", group["cost_usd"])
+    return amounts(ModelAmounts, group, model_name=group["model"], cost=cost)
+
+
+def model_usage(group: Mapping[str, Any]) -> ModelUsage:
+    """Requests to one model of one provider."""
+    last = group["last_started_at"]
+    return ModelUsage(
+        model_name=group["model"],
+        provider=group["provider"],
+        requests=group["calls"],
+        tokens=group["total_tokens"],
+        cost=public("cost_usd", group["cost_usd"]),
+        last_used=None if last is None else from_us(last),
+    )
+
+
+def model_details(group: Mapping[str, Any]) -> ModelDetails:
+    """How requests to one model went."""
+    timed = group["timed_calls"]
+    return ModelDetails(
+        name=group["model"],
+        requests=group["calls"],
+        success_rate=rate(group["success_calls"], group["success_calls"] + group["error_calls"]),
+        avg_response_time=group["duration_ms"] / timed / 1_000_000 if timed else None,
+        tokens=group["total_tokens"],
+        cost=public("cost_usd", group["cost_usd"]),
+    )
+
+
+def _holes(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "missing_usage_calls": group["billed_calls"] - group["counted_calls"],
+        "unpriced_calls": group["calls"] - group["priced_calls"],
+        "coverage": Coverage(
+            tokens=_over(group["counted_calls"], group["billed_calls"]),
+            cost=_over(group["priced_calls"], group["calls"]),
+        ),
+    }
+
+
+def _averages(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Averages over the calls of which the value is known."""
+    return {
+        "avg_tokens_per_call": _over(group["total_tokens"], group["counted_calls"]),
+        "avg_duration_ms": _over(public("duration_ms", group["duration_ms"]), group["timed_calls"]),
+        "avg_tokens_per_second": _per_second(group["paced_tokens"], public("paced_ms", group["paced_ms"])),
+    }
+
+
+def _success_rate(group: Mapping[str, Any]) -> float | None:
+    return rate(group["success_calls"], group["success_calls"] + group["error_calls"])
+
+
+def rate(part: int, whole: int) -> float | None:
+    """Percent; unknown of nothing."""
+    return None if whole == 0 else 100 * part / whole
+
+
+def _over(value: float | None, count: int) -> float | None:
+    return None if value is None or count == 0 else value / count
+
+
+def _per_second(tokens: int | None, milliseconds: float | None) -> float | None:
+    if tokens is None or not milliseconds:
+        return None
+    return tokens / milliseconds * 1000

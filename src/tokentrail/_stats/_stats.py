@@ -1,0 +1,457 @@
+"""Stats: named questions about the calls in a store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Unpack
+
+from tokentrail._health import Health
+from tokentrail._measures import public
+from tokentrail._query import Filters, Query, filters, matcher
+from tokentrail._records import FAILED, from_us, now_us
+from tokentrail._settings import absolute_url, load_settings
+from tokentrail._stats._amounts import (
+    AMOUNTS,
+    NOTHING,
+    OVERVIEW,
+    SUMMARY,
+    amounts,
+    model_amounts,
+    model_details,
+    model_usage,
+    overview,
+    rate,
+    settled,
+    summary,
+)
+from tokentrail._stats._answers import (
+    Breakdown,
+    BreakdownItem,
+    CallPage,
+    DetailedStats,
+    ErrorCount,
+    ErrorPoint,
+    ErrorStatistics,
+    Latency,
+    LatencyItem,
+    Overview,
+    Percentiles,
+    Point,
+    Series,
+    TokenStatistics,
+    UsageStats,
+)
+from tokentrail._stats._arguments import FilterArguments, WindowArguments
+from tokentrail._stats._percentiles import Distribution
+from tokentrail._stats._places import cursor_after, place_of, window
+from tokentrail.errors import QueryError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from tokentrail.models import LLMCall
+    from tokentrail.stores.base import Store
+
+MOST_CALLS: Final = 10_000
+"""Calls on one page."""
+MOST_GROUPS: Final = 1_000
+_ACTIVE_US: Final = 30 * 60 * 1_000_000
+
+
+class Stats:
+    """Questions about the calls in a store, with or without a tracker.
+
+    Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a
+    date as `end` includes that day), `tz`, `provider`, `model`, `requested_model`, `call_type`, `client_id`,
+    `user_id`, `session_id`, `agent_id`, `run_id`, `organization_id`, `project_id`, `tag`, `status`,
+    `is_streaming`. Each may be a list; texts may hold `*` and `?`.
+
+    Running calls are in no answer. What other processes have written to their journals and not yet to the
+    store is imported first.
+
+    Args:
+        store: a database URL, an SQLAlchemy engine or an open store.
+        before_question: called before each question instead of the import; a tracker gives its `flush`.
+        now: the clock, in microseconds since the epoch.
+
+    Raises:
+        QueryError: by any question: a parameter is wrong, and the sentence names it.
+        StoreError: by any question: the store cannot be opened or read.
+    """
+
+    def __init__(
+        self,
+        store: str | Engine | Store,
+        *,
+        before_question: Callable[[], object] | None = None,
+        now: Callable[[], int] = now_us,
+    ) -> None:
+        self._source = store
+        self._store: Store | None = None
+        self._opening = threading.Lock()
+        self._before = self._import_pending if before_question is None else before_question
+        self._now = now
+
+    # --- the store -------------------------------------------------------------------------------
+
+    def _opened(self) -> Store:
+        with self._opening:
+            if self._store is None:
+                self._store = _open(self._source)
+            return self._store
+
+    def _import_pending(self) -> None:
+        url = self._opened().url
+        if url.startswith("memory:"):
+            return
+        from tokentrail._pricing import Pricer
+        from tokentrail._writer import import_pending
+        from tokentrail.stores import open_store
+
+        health = Health()
+        import_pending(
+            url,
+            load_settings().data_dir,
+            open_store=lambda: open_store(url),
+            price=Pricer(health=health).price,
+            health=health,
+        )
+
+    def query(self, question: Query) -> list[dict[str, Any]]:
+        """Ask anything: one dict a group, in public units.
+
+        A measure that nothing was known for is `None`; `period` is the beginning of a period.
+        """
+        self._before()
+        return [_public(group, question) for group in self._opened().aggregate(question)]
+
+    def _begin(self, **where: Any) -> Filters:
+        """The filters of a question; and everything that was recorded before it is in the store."""
+        asked = filters(**where)
+        self._before()
+        return asked
+
+    def _groups(self, measures: Iterable[str], asked: Filters, **query: Any) -> list[dict[str, Any]]:
+        question = Query(measures=tuple(measures), filters=asked, **query)
+        return [settled(group) for group in self._opened().aggregate(question)]
+
+    def close(self) -> None:
+        """Let go of the store, if this object opened it."""
+        with self._opening:
+            if self._store is not None and self._store is not self._source:
+                self._store.close()
+            self._store = None
+
+    # --- totals ----------------------------------------------------------------------------------
+
+    def overview(self, **where: Unpack[FilterArguments]) -> Overview:
+        """Calls, tokens, dollars, sessions and users at a glance."""
+        asked = self._begin(**where)
+        (all_calls,) = self._groups(OVERVIEW, asked)
+        since = self._now() - _ACTIVE_US
+        recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
+        (active,) = self._groups(("sessions",), recent)
+        return overview(all_calls, active_sessions=active["sessions"])
+
+    def token_statistics(
+        self, bucket: str = "hour", tz: str = "UTC", *, limit: int = 100, **where: Unpack[WindowArguments]
+    ) -> TokenStatistics:
+        """Tokens in sum, by model (largest first) and over time.
+
+        Args:
+            bucket: granularity of the time series, see `timeseries`.
+            tz: whose hours and days.
+            limit: how many models.
+            where: filters.
+        """
+        asked = self._begin(tz=tz, **where)
+        (all_calls,) = self._groups(SUMMARY, asked)
+        models, truncated = self._apart(asked, ("model",), "-total_tokens", limit)
+        return TokenStatistics(
+            summary=summary(all_calls),
+            by_model=[model_amounts(group) for group in models],
+            by_model_truncated=truncated,
+            timeseries=self._points(asked, bucket, None),
+            bucket=bucket,
+            tz=tz,
+        )
+
+    # --- apart -----------------------------------------------------------------------------------
+
+    def breakdown(
+        self,
+        by: str | Sequence[str] = "model",
+        *,
+        order: str = "-total_tokens",
+        limit: int = 100,
+        **where: Unpack[FilterArguments],
+    ) -> Breakdown:
+        """Calls apart by a field, or by two: `by=("provider", "model")` has the second inside the first.
+
+        Args:
+            by: `model`, `provider`, `user_id`, `session_id`, `tag`, `status`, … A call counts under each of
+                its tags.
+            order: a measure, largest first with a leading `-`.
+            limit: how many groups, on the first level.
+            where: filters.
+        """
+        fields = (by,) if isinstance(by, str) else tuple(by)
+        if not 1 <= len(fields) <= 2:
+            raise QueryError("by: one field or two.")
+        asked = self._begin(**where)
+        groups, truncated = self._apart(asked, fields[:1], order, limit)
+        inner: dict[Any, list[BreakdownItem]] = {}
+        if len(fields) == 2:
+            for group in self._groups(AMOUNTS, asked, by=fields, order=order):
+                item = amounts(BreakdownItem, group, key=group[fields[1]])
+                inner.setdefault(group[fields[0]], []).append(item)
+        return Breakdown(
+            by=fields,
+            items=[
+                amounts(BreakdownItem, group, key=group[fields[0]], items=inner.get(group[fields[0]], []))
+                for group in groups
+            ],
+            truncated=truncated,
+        )
+
+    def _apart(
+        self, asked: Filters, by: tuple[str, ...], order: str, limit: int
+    ) -> tuple[list[dict[str, Any]], bool]:
+        if limit < 1:
+            raise QueryError(f"limit: {limit} is below 1.")
+        most = min(limit, MOST_GROUPS)
+        groups = self._groups(AMOUNTS, asked, by=by, order=order, limit=most + 1)
+        return groups[:most], len(groups) > most
+
+    def timeseries(
+        self, granularity: str = "day", by: str | None = None, **where: Unpack[FilterArguments]
+    ) -> Series:
+        """Calls over time, ascending, with a point for every period.
+
+        Periods without calls are there with zeros: inside `start` and `end` where those are given, else
+        between the first call and the last.
+
+        Args:
+            granularity: `minute`, `15min`, `hour`, `day`, `week` (from Monday) or `month`, on the clocks of
+                `tz`.
+            by: a field; then each of its values has a series, told apart by `key`.
+            where: filters.
+        """
+        asked = self._begin(**where)
+        return Series(
+            granularity=granularity,
+            tz=asked.zone.key,
+            by=by,
+            points=self._points(asked, granularity, by),
+        )
+
+    def _points(self, asked: Filters, granularity: str, by: str | None) -> list[Point]:
+        fields = () if by is None else (by,)
+        groups = self._groups(AMOUNTS, asked, by=fields, granularity=granularity)
+        known = {(group["period"], *(group[name] for name in fields)): group for group in groups}
+        keys = list(dict.fromkeys(tuple(group[name] for name in fields) for group in groups))
+        if by is None:
+            keys = [()]
+        return [
+            amounts(
+                Point,
+                known.get((period, *key), NOTHING),
+                bucket=from_us(period).astimezone(asked.zone),
+                key=key[0] if key else None,
+            )
+            for period in window(asked, granularity, [group["period"] for group in groups])
+            for key in keys
+        ]
+
+    # --- how long --------------------------------------------------------------------------------
+
+    def latency(self, by: str | None = None, **where: Unpack[FilterArguments]) -> Latency:
+        """Percentiles of how long successful calls took, in milliseconds; exact, from every row.
+
+        Other outcomes count if `status` asks for them. Answers from a response cache do not count.
+        """
+        where.setdefault("status", "success")
+        asked = self._begin(**where, cache_hit=[False, None])
+        # All calls are asked for apart from the groups: under `tag` one call is in several.
+        (whole,) = self._spans(asked, "duration_ms", None).values()
+        (first,) = self._spans(asked, "time_to_first_token_ms", None).values()
+        return Latency(
+            **whole.summary(),
+            time_to_first_token=Percentiles(**first.summary()),
+            by=by,
+            items=[] if by is None else self._latencies(asked, by),
+            method="rows",
+            error=0.0,
+        )
+
+    def _latencies(self, asked: Filters, by: str) -> list[LatencyItem]:
+        first = self._spans(asked, "time_to_first_token_ms", by)
+        nothing = Distribution({})
+        return [
+            LatencyItem(
+                key=key,
+                **spans.summary(),
+                time_to_first_token=Percentiles(**first.get(key, nothing).summary()),
+            )
+            for key, spans in self._spans(asked, "duration_ms", by).items()
+        ]
+
+    def _spans(self, asked: Filters, what: str, by: str | None) -> dict[Any, Distribution]:
+        """Group → how long its calls took; without groups there is one, `None`."""
+        fields = () if by is None else (by,)
+        found: dict[Any, dict[int, int]] = {None: {}} if by is None else {}
+        for group in self._groups(("calls",), asked, by=(*fields, what)):
+            if group[what] is not None:
+                key = None if by is None else group[by]
+                found.setdefault(key, {})[group[what]] = group["calls"]
+        return {key: Distribution(counts) for key, counts in found.items()}
+
+    # --- what went wrong -------------------------------------------------------------------------
+
+    def error_statistics(self, *, limit: int = 100, **where: Unpack[FilterArguments]) -> ErrorStatistics:
+        """Errors and timeouts: by type, model and provider (most first), and by day."""
+        asked = self._begin(**where)
+        measures = ("calls", "success_calls", "error_calls", "timeout_calls", "last_started_at")
+        (all_calls,) = self._groups(measures, asked)
+        errors = all_calls["error_calls"]
+        days = self._groups(("calls", "error_calls"), asked, granularity="day")
+        known = {group["period"]: group for group in days}
+        return ErrorStatistics(
+            total_calls=all_calls["calls"],
+            error_calls=errors,
+            timeout_calls=all_calls["timeout_calls"],
+            error_rate=rate(errors, errors + all_calls["success_calls"]),
+            by_type=self._errors(asked, "error_type", errors, limit),
+            by_model=self._errors(asked, "model", errors, limit),
+            by_provider=self._errors(asked, "provider", errors, limit),
+            timeseries=[
+                ErrorPoint(
+                    bucket=from_us(period).astimezone(asked.zone),
+                    count=known.get(period, NOTHING)["error_calls"],
+                    calls=known.get(period, NOTHING)["calls"],
+                )
+                for period in window(asked, "day", list(known))
+            ],
+        )
+
+    def _errors(self, asked: Filters, by: str, errors: int, limit: int) -> list[ErrorCount]:
+        measures = ("calls", "error_calls")
+        groups = self._groups(measures, asked, by=(by,), order="-error_calls", limit=limit)
+        failed = _only_failed(asked)
+        last = {
+            group[by]: group["last_started_at"]
+            for group in self._groups(("last_started_at",), failed, by=(by,))
+        }
+        return [
+            ErrorCount(
+                key=group[by],
+                count=group["error_calls"],
+                share=group["error_calls"] / errors,
+                calls=group["error_calls"] if by == "error_type" else group["calls"],
+                last_at=None if last.get(group[by]) is None else from_us(last[group[by]]),
+            )
+            for group in groups
+            if group["error_calls"]
+        ]
+
+    # --- single calls ----------------------------------------------------------------------------
+
+    def calls(
+        self, limit: int = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
+    ) -> CallPage:
+        """Calls, newest first, page by page.
+
+        Args:
+            limit: how many; at most 10,000.
+            cursor: `next_cursor` of the page before. Pages never overlap, whatever is written meanwhile.
+            where: filters.
+        """
+        if limit < 1:
+            raise QueryError(f"limit: {limit} is below 1.")
+        asked = self._begin(**where)
+        most = min(limit, MOST_CALLS)
+        after = None if cursor is None else place_of(cursor)
+        (all_calls,) = self._groups(("calls",), asked)
+        items = self._opened().scan(asked, limit=most + 1, after=after)
+        page = items[:most]
+        return CallPage(
+            items=page,
+            total=all_calls["calls"],
+            limit=most,
+            next_cursor=cursor_after(page[-1]) if len(items) > most else None,
+        )
+
+    def call(self, call_id: str) -> LLMCall | None:
+        """One ended call by its id, or `None`."""
+        self._before()
+        return self._opened().get(call_id)
+
+    # --- in the words of `UsageInfo` -------------------------------------------------------------
+
+    def usage_stats(self, **where: Unpack[FilterArguments]) -> UsageStats:
+        """Requests, tokens and dollars, in sum and by model (most requests first)."""
+        asked = self._begin(**where)
+        (group,) = self._groups(AMOUNTS, asked)
+        models = self._groups(AMOUNTS, asked, by=("model", "provider"), order="-calls")
+        return UsageStats(
+            total_requests=group["calls"],
+            successful_requests=group["success_calls"],
+            failed_requests=group["error_calls"],
+            total_input_tokens=group["input_tokens"],
+            total_output_tokens=group["output_tokens"],
+            total_tokens=group["total_tokens"],
+            total_cost=public("cost_usd", group["cost_usd"]),
+            missing_usage_requests=group["billed_calls"] - group["counted_calls"],
+            unpriced_requests=group["calls"] - group["priced_calls"],
+            models=[model_usage(each) for each in models],
+        )
+
+    def detailed_stats(self, **where: Unpack[FilterArguments]) -> DetailedStats:
+        """How requests went, by model: success rate in percent, average response time in seconds."""
+        asked = self._begin(**where)
+        models = self._groups(AMOUNTS, asked, by=("model",), order="-calls")
+        return DetailedStats(
+            start_date=_shown(asked, asked.start_us),
+            end_date=_shown(asked, asked.end_us),
+            total_requests=sum(group["calls"] for group in models),
+            models=[model_details(group) for group in models],
+        )
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+
+def _open(source: str | Engine | Store) -> Store:
+    from tokentrail.stores import open_store
+    from tokentrail.stores.base import Store
+
+    if isinstance(source, str):
+        return open_store(absolute_url(source, load_settings().data_dir))
+    if isinstance(source, Store):
+        return source
+    from tokentrail.stores.sql import SqlStore
+
+    return SqlStore(source)
+
+
+def _public(group: Mapping[str, Any], question: Query) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: group[name] for name in question.by}
+    if question.granularity is not None:
+        shown = {"period": from_us(group["period"]).astimezone(question.filters.zone), **shown}
+    for name in question.measures:
+        value: Any = public(name, group[name])
+        shown[name] = from_us(value) if value is not None and name.endswith("_started_at") else value
+    return shown
+
+
+def _only_failed(asked: Filters) -> Filters:
+    status = asked.wanted.get("status", FAILED)
+    failed = tuple(each for each in FAILED if matcher("status", status)(each))
+    return replace(asked, wanted={**asked.wanted, "status": failed})
+
+
+def _shown(asked: Filters, moment: int | None) -> datetime | None:
+    return None if moment is None else from_us(moment).astimezone(asked.zone)
