@@ -138,11 +138,9 @@ class Scanner:
         """Whole records inside a damaged piece: a neighbour whose RS was hit, one whose LF is missing."""
         self.damaged += 1
         for line in piece.split(b"\n"):
-            for _, head in zip(range(_TRIES), _HEAD.finditer(line), strict=False):
-                payload = line[head.end() :]
-                if crc32(payload) == int(head[1], 16):
-                    yield from self._accept(payload)
-                    break
+            payload = _salvaged(line)
+            if payload is not None:
+                yield from self._accept(payload)
 
 
 def _payload(piece: bytes) -> bytes | None:
@@ -153,6 +151,15 @@ def _payload(piece: bytes) -> bytes | None:
     except ValueError:
         return None
     return payload if told == crc32(payload) and piece[-1:] == b"\n" and piece[8:9] == b" " else None
+
+
+def _salvaged(line: bytes) -> bytes | None:
+    for _, head in zip(range(_TRIES), _HEAD.finditer(line), strict=False):
+        told, payload = int(head[1], 16), line[head.end() :]
+        for whole in (payload, payload[:-1]):  # its LF was cut off, or hit
+            if crc32(whole) == told:
+                return whole
+    return None
 
 
 def _decode(payload: bytes) -> Record | None:
