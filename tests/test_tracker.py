@@ -135,9 +135,7 @@ def test_unknown_fields_never_raise_and_are_kept(tracker: Tracker) -> None:
     tracker.flush()
     row = tracker.get(call_id)
     assert row.duration_ms == 5
-    assert row.attributes == {
-        "whatever": {"deep": 1},
-    } | ({"nonexist": 1} if "nonexist" in row.attributes else {})
+    assert row.attributes == {"whatever": {"deep": 1}}
 
 
 @pytest.mark.parametrize("value", ["abc", float("nan"), True, 2**70, object()])
@@ -165,10 +163,7 @@ def test_a_warning_is_no_error(tracker: Tracker) -> None:
     assert (totals["total_errors"], totals["total_warnings"]) == (0, 1)
     row = tracker.get(script.ids["w"])
     assert row.status == "success"
-    assert (
-        row.usage_flags == ["warning:usage accounting error", "missing_usage"]
-        or "missing_usage" in row.usage_flags
-    )
+    assert row.usage_flags == ["warning:usage accounting error", "missing_usage"]
 
 
 def test_summary_interval_zero_is_off(caplog: pytest.LogCaptureFixture) -> None:
