@@ -1,0 +1,249 @@
+"""What LangChain tells about a call, at its start and at its end, as fields of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from tokentrail._redact import host_of
+
+Fields = dict[str, Any]
+
+# --- start ---------------------------------------------------------------------------------------
+
+_WHO: Final = (
+    # The plainer name wins, so it comes later.
+    ("thread_id", "session_id"),
+    ("conversation_id", "session_id"),
+    ("langfuse_session_id", "session_id"),
+    ("session_id", "session_id"),
+    ("langfuse_user_id", "user_id"),
+    ("user_id", "user_id"),
+    ("client_id", "client_id"),
+    ("organization_id", "organization_id"),
+    ("project_id", "project_id"),
+    ("lc_agent_name", "agent_id"),
+    ("agent_id", "agent_id"),
+    ("langgraph_node", "step_id"),
+    ("step_id", "step_id"),
+    ("message_id", "message_id"),
+    ("trace_id", "trace_id"),
+    ("operation_id", "operation_id"),
+    ("call_type", "call_type"),
+    ("billing_plan_type", "billing_plan_type"),
+    ("billing_customer_id", "billing_customer_id"),
+    ("attributes", "attributes"),
+)
+"""Key of a run's metadata → field. Everything else in there is the user's, or a framework's, own affair."""
+_TAG_KEYS: Final = ("langfuse_tags", "tags")
+_TELLING: Final = frozenset((*(key for key, _ in _WHO), *_TAG_KEYS))
+
+_OF_LANGCHAIN: Final = (
+    "seq:step:", "graph:step:", "map:key:", "retry:attempt:", "condition:", "branch:", "langsmith:",
+)  # fmt: skip
+"""How tags begin that LangChain itself puts on its runs."""
+
+_PARAMS: Final = frozenset((
+    "temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k", "seed", "n",
+    "frequency_penalty", "presence_penalty", "reasoning_effort", "service_tier", "num_predict", "num_ctx",
+))  # fmt: skip
+_SCALARS: Final = frozenset((int, float, str, bool))
+
+_MODEL_KEYS: Final = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
+_ADDRESS_KEYS: Final = (
+    "openai_api_base", "azure_endpoint", "base_url", "api_base", "endpoint_url", "anthropic_api_url",
+)  # fmt: skip
+
+
+def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None, into: Fields) -> None:
+    """Add what a run's metadata and tags say about whom the call is for."""
+    told: list[Any] = []
+    if not _TELLING.isdisjoint(metadata):
+        for key, field in _WHO:
+            value = metadata.get(key)
+            if value is not None:
+                into[field] = value
+        for key in _TAG_KEYS:
+            value = metadata.get(key)
+            if isinstance(value, (list, tuple, set, frozenset)):
+                told += value
+            elif isinstance(value, str):
+                told.append(value)
+    if tags:
+        told += [tag for tag in tags if not tag.startswith(_OF_LANGCHAIN)]
+    if told:
+        into["tags"] = told
+
+
+def params_of(metadata: Mapping[str, Any], invocation: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a request that are plain values."""
+    given = (invocation or {}).items()
+    params = {name: value for name, value in given if name in _PARAMS and type(value) in _SCALARS}
+    for name, key in (("temperature", "ls_temperature"), ("max_tokens", "ls_max_tokens")):
+        value = metadata.get(key)
+        if type(value) in _SCALARS and name not in params:
+            params[name] = value
+    return params
+
+
+def requested_model(metadata: Mapping[str, Any], invocation: Mapping[str, Any] | None) -> str | None:
+    """The model asked for."""
+    model = metadata.get("ls_model_name")
+    if type(model) is str:
+        return model
+    for key in _MODEL_KEYS if invocation else ():
+        model = invocation.get(key)  # type: ignore[union-attr]
+        if type(model) is str:
+            return model
+    return None
+
+
+def split_litellm(model: str | None) -> tuple[str | None, str | None]:
+    """Provider and model of a name as LiteLLM writes it: `openai/gpt-4o`; the provider may be left out."""
+    if model is None or "/" not in model:
+        return None, model
+    provider, rest = model.split("/", 1)
+    return provider, rest
+
+
+def api_base_of(serialized: Any) -> str | None:
+    """The host that a model object talks to, where its description says so."""
+    arguments = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
+    if isinstance(arguments, Mapping):
+        for key in _ADDRESS_KEYS:
+            address = arguments.get(key)
+            if type(address) is str:
+                return host_of(address)
+    return None
+
+
+def message_fields(messages: list[Any], into: Fields) -> None:
+    """Sizes of a conversation: messages, tools the model had called in it, results given to it."""
+    into["message_count"] = len(messages)
+    if len(messages) < 3:
+        return  # a question, a called tool and its result make three
+    results = calls = 0
+    for message in messages:
+        kind = getattr(message, "type", None)
+        if kind == "tool":
+            results += 1
+        elif kind == "ai":
+            calls += len(getattr(message, "tool_calls", None) or ())
+    if results:
+        into["tool_result_count"] = results
+    if calls:
+        into["tool_use_count"] = calls
+
+
+# --- chunks --------------------------------------------------------------------------------------
+
+_SPEAKING: Final = (
+    "text", "thinking", "reasoning", "reasoning_content", "partial_json", "input", "args", "arguments",
+    "refusal", "data", "base64", "url", "summary",
+)  # fmt: skip
+
+
+def speaks(token: Any, message: Any) -> bool:
+    """Whether a chunk has a part of the answer in it: text, reasoning or a piece of a tool call."""
+    if token and (type(token) is str or any(_block_speaks(block) for block in token)):
+        return True
+    if getattr(message, "tool_call_chunks", None):
+        return True
+    return bool((getattr(message, "additional_kwargs", None) or {}).get("reasoning_content"))
+
+
+def _block_speaks(block: Any) -> bool:
+    return any(block.get(key) for key in _SPEAKING) if isinstance(block, Mapping) else bool(block)
+
+
+# --- end -----------------------------------------------------------------------------------------
+
+_ANSWERED_KEYS: Final = ("model_name", "model", "model_id")
+_FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
+FIRST_KEYS: Final = (*_ANSWERED_KEYS, *_FINISH_KEYS, "id")
+"""Metadata that LangChain joins when several chunks have it (`gpt-4ogpt-4o`): the first one counts."""
+_OURS: Final = ("lc_run-", "run-", "lc_")
+"""How ids begin that LangChain made."""
+
+
+def note_first(metadata: Mapping[str, Any], first: dict[str, Any]) -> None:
+    """Keep the first value of each name that a stream may repeat."""
+    for key in FIRST_KEYS:
+        if key not in first:
+            value = metadata.get(key)
+            if value is not None:
+                first[key] = value
+
+
+def has_finish(first: Mapping[str, Any]) -> bool:
+    """Whether a stream's chunks have told why they end."""
+    return any(key in first for key in _FINISH_KEYS)
+
+
+def answer_fields(
+    output: Mapping[str, Any] | None, metadata: Mapping[str, Any], message: Any, into: Fields
+) -> None:
+    """Add what an answer says: the model that gave it, why it ended, its id, its tool calls."""
+    model = _first(_ANSWERED_KEYS, metadata) or (output and _first(_ANSWERED_KEYS, output))
+    if model:
+        into["model"] = model
+    finish = _first(_FINISH_KEYS, metadata)
+    if finish:
+        into["finish_reason"] = finish
+    answer_id = metadata.get("id") or (output and output.get("id"))
+    if type(answer_id) is not str:
+        answer_id = getattr(message, "id", None)
+    if type(answer_id) is str and not answer_id.startswith(_OURS):
+        into["response_id"] = answer_id
+        if answer_id.startswith("resp_"):
+            into["call_type"] = "responses"
+    calls = getattr(message, "tool_calls", None)
+    if calls:
+        into["tool_call_count"] = len(calls)
+
+
+def _first(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> str | None:
+    for key in keys:
+        value = metadata.get(key)
+        if type(value) is str and value:
+            return value
+    return None
+
+
+def stated_cost(metadata: Mapping[str, Any], output: Mapping[str, Any] | None) -> float | None:
+    """What the provider itself says the call costs, in dollars (OpenRouter and servers that follow it).
+
+    Not LiteLLM's `response_cost`: that comes from LiteLLM's own price table.
+    """
+    usage = output.get("token_usage") if output else None
+    cost = usage.get("cost") if type(usage) is dict else None
+    if cost is None:
+        cost = metadata.get("cost")
+    return cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+
+
+# --- what was said, only where capture asks for it -----------------------------------------------
+
+
+def plain_messages(messages: Iterable[Any]) -> list[dict[str, Any]]:
+    """Messages as plain data."""
+    return [_plain(message) for message in messages]
+
+
+def _plain(message: Any) -> dict[str, Any]:
+    if isinstance(message, str):
+        return {"content": message}
+    plain = {"role": getattr(message, "type", None), "content": getattr(message, "content", None)}
+    calls = getattr(message, "tool_calls", None)
+    if calls:
+        plain["tool_calls"] = [dict(call) for call in calls]
+    return plain
+
+
+def plain_answer(response: Any) -> list[dict[str, Any]]:
+    """Every generation of an `LLMResult` as plain data."""
+    generations = [one for prompt in getattr(response, "generations", None) or () for one in prompt]
+    return [
+        _plain(one.message) if hasattr(one, "message") else {"content": getattr(one, "text", None)}
+        for one in generations
+    ]

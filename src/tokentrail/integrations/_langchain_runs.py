@@ -1,0 +1,415 @@
+"""LangChain's runs as one tracker sees them: which are open, which lie under which, which will never end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import weakref
+from asyncio.events import _get_running_loop
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from tokentrail._context import Link
+from tokentrail._normalize import StreamUsage, normalize_usage
+from tokentrail._usage import Usage
+from tokentrail.integrations._guard import guarded
+from tokentrail.integrations._langchain_fields import api_base_of, has_finish, note_first
+from tokentrail.integrations._langchain_links import close_link
+
+if TYPE_CHECKING:
+    from tokentrail._tracker import Tracker
+
+_OPEN_KEPT: Final = 10_000
+_SHELF: Final = 2048
+_CALLS_KEPT: Final = 64
+_MODELS_KEPT: Final = 256
+RETRY_TAG: Final = "retry:attempt:"
+
+fallbacks: contextvars.ContextVar[Node | None] = contextvars.ContextVar("tokentrail_fallbacks", default=None)
+"""The `with_fallbacks` around; its models are not its children, LangChain gives them its own parent."""
+
+
+class Run:
+    """A model run that has started and not ended."""
+
+    # Defaults on the class: a run in the hot path sets only what it has.
+    fed: StreamUsage | None = None
+    usage_chunk: Any = None
+    """The last usage met, as it lay there: a chunk delivered twice is told by it."""
+    first: dict[str, Any] | None = None
+    """First values of the names that LangChain joins over a stream's chunks."""
+    named = False
+    """Whether `first` has all it will get."""
+    streamed = False
+    """Whether chunks come; `began`: whether one had something to say."""
+    began = False
+    seen = 0
+    """Monotonic nanoseconds of the last chunk."""
+    answered = False
+    """Whether the provider's answer is known to be whole (`message-finish`)."""
+    link: Link | None = None
+    task: asyncio.Task[Any] | None = None
+    on_task_done: Callable[[Any], None] | None = None
+    batch: Any = None
+    """What the runs of one `generate([a, b])` share."""
+    older: Run | None = None
+    """Another open run that was given the same run id."""
+
+    clock = 0
+    """Monotonic nanoseconds of the start."""
+
+    def __init__(
+        self,
+        key: int,
+        call_id: str,
+        request_id: str,
+        metadata: Any = None,
+        parent: Node | None = None,
+        provider: str | None = None,
+        is_chat: bool = True,
+    ) -> None:
+        self.key = key
+        self.call_id = call_id
+        self.request_id = request_id
+        self.metadata = metadata
+        self.parent = parent
+        self.provider = provider
+        self.is_chat = is_chat
+        self.pulse: _Pulse | None = None
+
+    def feed(self, usage: Any) -> None:
+        """Take the usage of a chunk. Nearly every stream has one, which then stands as it is."""
+        previous, self.usage_chunk = self.usage_chunk, usage
+        if self.fed is not None:
+            self.fed.feed(usage)
+        elif previous is not None:
+            self.fed = StreamUsage(shape="langchain" if self.is_chat else None)
+            self.fed.feed(previous)
+            self.fed.feed(usage)
+
+    def note_names(self, metadata: Mapping[str, Any]) -> None:
+        """Keep the first model name, finish reason and id of the chunks."""
+        if self.first is None:
+            self.first = {}
+        note_first(metadata, self.first)
+        self.named = has_finish(self.first)
+
+    def usage(self) -> Usage | None:
+        """What the chunks so far say was consumed; `None` if they said nothing."""
+        if self.usage_chunk is None:
+            return None
+        if self.fed is not None:
+            usage = self.fed.usage
+        else:
+            usage = normalize_usage(self.usage_chunk, shape="langchain" if self.is_chat else None)
+        return usage if usage.reported else None
+
+
+class _Pulse(weakref.ref[UUID]):
+    """A weak reference to a run's id, which only LangChain's objects for that run hold.
+
+    When it dies while the run is open, whoever could have ended the run is gone: the caller was cancelled, or
+    dropped a stream that ends without a word.
+    """
+
+    __slots__ = ("run",)
+    run: Run
+
+
+class Node:
+    """A chain, tool or retriever that runs: what lies under it, and what it is part of."""
+
+    __slots__ = ("attempt", "calls", "children", "parent", "root", "tries", "uuid")
+
+    def __init__(self, uuid: UUID, parent: Node | None, root: UUID) -> None:
+        self.uuid = uuid
+        self.parent = parent
+        self.root = root
+        self.children: dict[int, Run | Node] = {}
+        self.calls: list[str] = []
+        """Calls made under it, so that the first attempt is known when a second one comes."""
+        self.tries: int | None = None
+        """The branch that a `with_fallbacks` tries next, from 1 on."""
+        self.attempt: tuple[str, int, str] | None = None
+        """Operation, number and kind of the attempt that this is part of."""
+
+
+class Runs:
+    """All runs of one tracker, whichever handler saw them; safe from any thread, task and finaliser.
+
+    Its dictionaries are changed by single operations, which are atomic; who pops a run ends it.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.health = tracker.health_counters
+        self.open: dict[int, Run] = {}
+        self.nodes: dict[int, Node] = {}
+        self._half = Shelf()
+        """Runs that were given up, and may still prove to be alive."""
+        self._closed = Shelf()
+        """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
+        self._hosts: dict[int, tuple[Any, str | None]] = {}
+        # One guarded function each, not one per run.
+        self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
+        self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
+        _all.add(self)
+
+    def api_base(self, serialized: Any) -> str | None:
+        """The host a model talks to; its description is one object for the life of the model."""
+        known = self._hosts.get(id(serialized))
+        if known is None or known[0] is not serialized:
+            if len(self._hosts) >= _MODELS_KEPT:
+                self._hosts.clear()
+            known = self._hosts[id(serialized)] = serialized, api_base_of(serialized)
+        return known[1]
+
+    # --- model runs ------------------------------------------------------------------------------
+
+    def add(self, run: Run, run_id: UUID) -> None:
+        """Take a run that starts now."""
+        key = run.key
+        run.older = self.open.get(key)
+        self.open[key] = run
+        self._half.pop(key)
+        run.pulse = pulse = _Pulse(run_id, self._pulse_died)
+        pulse.run = run
+        parent = run.parent
+        if parent is not None:
+            parent.children[key] = run
+            if len(parent.calls) < _CALLS_KEPT:
+                parent.calls.append(run.call_id)
+        loop = _get_running_loop()
+        if loop is not None:
+            task = asyncio.current_task(loop)
+            if task is not None:
+                run.task = task
+                run.on_task_done = partial(self._task_ended, key)
+                task.add_done_callback(run.on_task_done)
+        if len(self.open) > _OPEN_KEPT:
+            self._drop_oldest()
+
+    def find(self, key: int) -> Run | None:
+        """The run of an id, also one that was given up."""
+        return self.open.get(key) or self._half.get(key)
+
+    def end(self, key: int) -> Run | None:
+        """Take a run out because it has ended; `None` if there is none, or it has ended already."""
+        run = self.open.pop(key, None) or self._half.pop(key)
+        if run is None:
+            return None
+        self._closed.put(key, run.call_id)
+        self._let_go(run)
+        if run.older is not None:
+            # The one that started last ends; which of two equal ids was meant, nobody can tell.
+            self.open[key], run.older = run.older, None
+        return run
+
+    def close(self, key: int, call_id: str) -> None:
+        """Remember the call of a run that has ended."""
+        self._closed.put(key, call_id)
+
+    def closed(self, key: int) -> str | None:
+        """The call of a run that ended lately."""
+        return self._closed.get(key)
+
+    def _let_go(self, run: Run) -> None:
+        run.pulse = None
+        if run.parent is not None:
+            run.parent.children.pop(run.key, None)
+        task, run.task = run.task, None
+        if task is not None and _get_running_loop() is not None:
+            task.remove_done_callback(run.on_task_done)  # type: ignore[arg-type]
+
+    def _drop_oldest(self) -> None:
+        for key in list(self.open)[: _OPEN_KEPT // 10]:
+            run = self.open.pop(key, None)
+            if run is not None:
+                self._half.put(key, run)
+
+    # --- runs that get no end --------------------------------------------------------------------
+
+    def give_up(self, run: Run, status: str) -> None:
+        """End a run provisionally: LangChain will say nothing more of it, as far as can be seen."""
+        if self.open.get(run.key) is not run:
+            return
+        del self.open[run.key]
+        if run.older is not None:
+            self.open[run.key], run.older = run.older, None
+        self._half.put(run.key, run)
+        self._let_go(run)
+        if run.link is not None and close_link(run.link, run.call_id):
+            return  # the door nearer to the provider ends it
+        self.tracker.finish(
+            run.call_id,
+            status=status,
+            usage=run.usage(),
+            provisional=True,
+            is_streaming=run.streamed or None,
+        )
+
+    def _on_death(self, pulse: _Pulse) -> None:
+        run = pulse.run
+        # An asynchronous call without a chunk can only have been cancelled: all else is told.
+        cancelled = run.on_task_done is not None and not run.streamed
+        self.give_up(run, "cancelled" if cancelled else "abandoned")
+
+    def _on_task_done(self, key: int, task: asyncio.Task[Any]) -> None:
+        run = self.open.get(key)
+        # A stream may be read on by another task, unless it was the reading that was cancelled.
+        if run is not None and run.task is task and (task.cancelled() or not run.streamed):
+            self.give_up(run, "cancelled")
+
+    def give_up_batch(self, failed: Run) -> None:
+        """End the others of `generate([a, b, c])`, whose ends LangChain leaves out when one fails.
+
+        It sends one after the other: those before were answered, those after are never sent. (Where it sends
+        all at once, their ends come after all, and replace these.)
+        """
+        before = True
+        for run in list(self.open.values()):
+            if run.batch is failed.batch and run is not failed:
+                before = run.call_id < failed.call_id
+                self.give_up(run, "success" if before else "cancelled")
+
+    # --- chains, tools, retrievers ---------------------------------------------------------------
+
+    def enter(self, run_id: UUID, parent_id: UUID | None, name: str | None, tags: Any) -> None:
+        """A chain, tool or retriever starts."""
+        key = run_id.int
+        if key in self.nodes:
+            return
+        parent = self.nodes.get(parent_id.int) if parent_id is not None else None
+        node = Node(run_id, parent, parent.root if parent is not None else parent_id or run_id)
+        self.nodes[key] = node
+        if parent is not None:
+            parent.children[key] = node
+        node.attempt = self.attempt(parent, tags)
+        if name == "RunnableWithFallbacks":
+            self._enter_fallbacks(node)
+        if len(self.nodes) > _OPEN_KEPT:
+            for oldest in list(self.nodes)[: _OPEN_KEPT // 10]:
+                self.nodes.pop(oldest, None)
+
+    def leave(self, run_id: UUID, status: str) -> None:
+        """A chain, tool or retriever has ended; model runs under it that are still open get nothing more."""
+        node = self.nodes.pop(run_id.int, None)
+        if node is None:
+            return
+        parent = node.parent
+        if parent is not None:
+            parent.children.pop(run_id.int, None)
+            if node.calls and len(parent.calls) < _CALLS_KEPT:
+                parent.calls += node.calls
+        if node.tries is not None and fallbacks.get() is node:
+            fallbacks.set(None)
+        if node.children:
+            self._give_up_under(node, status)
+
+    def _give_up_under(self, node: Node, status: str) -> None:
+        for child in list(node.children.values()):
+            if isinstance(child, Run):
+                self.give_up(child, status)
+            else:
+                self.nodes.pop(child.uuid.int, None)
+                self._give_up_under(child, status)
+
+    # --- attempts --------------------------------------------------------------------------------
+
+    def attempt(self, parent: Node | None, tags: Any) -> tuple[str, int, str] | None:
+        """Operation, number and kind of the attempt that a model run is, where it is one of several."""
+        retried = attempt_of(tags) if tags else None
+        if retried is not None and parent is not None:
+            return self.retry(parent, parent.uuid, retried)
+        tried = fallbacks.get()
+        if tried is not None and tried.tries and self._is_branch(tried, parent):
+            operation = tried.attempt[0] if tried.attempt is not None else str(tried.uuid)
+            number, tried.tries = tried.tries, tried.tries + 1
+            return operation, number, "first" if number == 1 else "fallback"
+        return parent.attempt if parent is not None else None
+
+    def _is_branch(self, tried: Node, parent: Node | None) -> bool:
+        return tried.parent is parent and tried.uuid.int in self.nodes
+
+    def _enter_fallbacks(self, node: Node) -> None:
+        around = fallbacks.get()
+        if around is not None and self._is_branch(around, node.parent):
+            # One of a batch, or one inside the other: which of them a model belongs to cannot be told.
+            around.tries = 0
+            return
+        node.tries = 1
+        fallbacks.set(node)
+
+    def retry(self, parent: Node, operation: UUID, number: int) -> tuple[str, int, str]:
+        """A further attempt under a `with_retry`; the first one learns only now that it was the first."""
+        name = str(operation)
+        if number == 2:
+            for call_id in parent.calls:
+                self.tracker.finish(call_id, operation_id=name, attempt=1, attempt_kind="first")
+        return name, number, "retry"
+
+
+def attempt_of(tags: Any) -> int | None:
+    """The number in LangChain's tag `retry:attempt:2`."""
+    for tag in tags:
+        if tag.startswith(RETRY_TAG):
+            number = tag[len(RETRY_TAG) :]
+            return int(number) if number.isdecimal() else None
+    return None
+
+
+class Shelf:
+    """The last few thousand of something, by key; old ones fall off half a shelf at a time."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self) -> None:
+        self._new: dict[int, Any] = {}
+        self._old: dict[int, Any] = {}
+
+    def put(self, key: int, item: Any) -> None:
+        """Keep an item as the newest."""
+        if len(self._new) >= _SHELF:
+            self._old, self._new = self._new, {}
+        self._new[key] = item
+
+    def get(self, key: int) -> Any:
+        """The item, or `None`."""
+        return self._new.get(key) or self._old.get(key)
+
+    def pop(self, key: int) -> Any:
+        """Take the item out; `None` if there is none."""
+        return self._new.pop(key, None) or self._old.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._new, self._old = {}, {}
+
+
+# --- one `Runs` a tracker ------------------------------------------------------------------------
+
+_ATTRIBUTE: Final = "_langchain_runs"
+_all: weakref.WeakSet[Runs] = weakref.WeakSet()
+
+
+def runs_of(tracker: Tracker) -> Runs:
+    """The runs of a tracker: the same for every handler that records into it, and gone when it is."""
+    runs: Runs | None = tracker.__dict__.get(_ATTRIBUTE)
+    return runs if runs is not None else tracker.__dict__.setdefault(_ATTRIBUTE, Runs(tracker))
+
+
+def _after_fork_in_child() -> None:
+    """What runs in the parent ends there; an end of it seen here must not be recorded."""
+    for runs in list(_all):
+        for key, run in list(runs.open.items()):
+            runs._closed.put(key, run.call_id)
+            run.pulse = None
+        runs.open.clear()
+        runs._half.clear()
+        runs.nodes.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

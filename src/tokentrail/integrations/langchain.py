@@ -1,0 +1,338 @@
+"""The door to LangChain: `TokentrailCallbackHandler`, one handler for sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import Any, Self
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from tokentrail._fields import describe_error, is_timeout
+from tokentrail._health import Health
+from tokentrail._tracker import Tracker, get_tracker
+from tokentrail.integrations import _langchain_fields as fields_of
+from tokentrail.integrations._guard import guarded
+from tokentrail.integrations._langchain_answers import answered, broken
+from tokentrail.integrations._langchain_links import LIBRARY, open_link
+from tokentrail.integrations._langchain_runs import Run, Runs, runs_of
+from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
+
+__all__ = ["TokentrailCallbackHandler"]
+
+
+def _health(handler: TokentrailCallbackHandler) -> Health:
+    return handler.tracker.health_counters
+
+
+class TokentrailCallbackHandler(BaseCallbackHandler):
+    """Records every model call that LangChain makes, with its usage as the provider reported it.
+
+    One instance serves any number of calls, threads and event loops; several instances over one tracker
+    record each call once. It only looks: messages and chunks are neither changed nor kept.
+
+    Args:
+        tracker: where calls are recorded; the shared default (`tokentrail.get_tracker()`) if none is given.
+
+    Example:
+        >>> handler = TokentrailCallbackHandler(tracker)
+        >>> chain.invoke(question, config={"callbacks": [handler]})
+    """
+
+    # Plain class attributes, where the base class has properties: LangChain asks for them with every event.
+    raise_error = False
+    run_inline = True
+    ignore_llm = False  # type: ignore[assignment]
+    ignore_chat_model = False  # type: ignore[assignment]
+    ignore_chain = False  # type: ignore[assignment]
+    ignore_retriever = False  # type: ignore[assignment]
+    ignore_agent = False  # type: ignore[assignment]
+    ignore_retry = True  # type: ignore[assignment]
+    ignore_custom_event = True  # type: ignore[assignment]
+
+    def __init__(self, tracker: Tracker | None = None) -> None:
+        super().__init__()
+        self._given = tracker
+        self._runs: Runs | None = None if tracker is None else runs_of(tracker)
+        self._earlier: list[Runs] = []
+        """Runs of former default trackers, in which calls may still be open."""
+
+    @property
+    def tracker(self) -> Tracker:
+        """Where calls are recorded."""
+        return self._given if self._given is not None else get_tracker()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def _current(self) -> Runs:
+        """The runs of the tracker in force; of the default, the one that is default now."""
+        if self._given is not None:
+            return self._runs  # type: ignore[return-value]
+        runs = runs_of(get_tracker())
+        if runs is not self._runs:
+            if self._runs is not None:
+                self._earlier = [*self._earlier[-3:], self._runs]
+            self._runs = runs
+        return runs
+
+    def _holder(self, key: int) -> Runs:
+        """The runs that know an id; the current ones if none does."""
+        runs = self._runs
+        if runs is None:
+            return self._current()
+        for candidate in (runs, *self._earlier) if self._earlier else ():
+            if candidate.find(key) is not None or candidate.closed(key) is not None:
+                return candidate
+        return runs
+
+    # --- model runs ------------------------------------------------------------------------------
+
+    @guarded(_health, "langchain.on_chat_model_start")
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[Any]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        batch_size: int = 1,
+        **_: Any,
+    ) -> None:
+        """A chat model is asked."""
+        self._start(
+            serialized,
+            messages[0],
+            run_id,
+            parent_run_id,
+            tags,
+            metadata,
+            invocation_params,
+            batch_size,
+        )
+
+    @guarded(_health, "langchain.on_llm_start")
+    def on_llm_start(
+        self,
+        serialized: dict[str, Any],
+        prompts: list[str],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """A completion model is asked."""
+        self._start(serialized, prompts, run_id, parent_run_id, tags, metadata, invocation_params, 0)
+
+    def _start(
+        self,
+        serialized: Any,
+        messages: list[Any],
+        run_id: UUID,
+        parent_id: UUID | None,
+        tags: list[str] | None,
+        metadata: dict[str, Any] | None,
+        invocation: dict[str, Any] | None,
+        batch_size: int,
+    ) -> None:
+        """Begin a call; a batch of 0 says that the model completes text and does not chat."""
+        is_chat = batch_size > 0
+        clock = perf_counter_ns()
+        runs = self._current()
+        key = run_id.int
+        already = runs.open.get(key)
+        if already is not None and already.metadata is metadata:
+            return  # the same event once more: the handler is in the list twice, or has a twin
+        told = metadata or {}
+        provider, model = told.get("ls_provider"), fields_of.requested_model(told, invocation)
+        fields: dict[str, Any] = {"source": "langchain", "params": fields_of.params_of(told, invocation)}
+        if provider == LIBRARY:
+            fields["requested_model"] = model
+            fields["provider"], model = fields_of.split_litellm(model)
+        else:
+            fields["provider"] = provider
+            fields["api_base"] = runs.api_base(serialized)
+        request_id = str(run_id)
+        fields["run_id"] = request_id
+        parent = None
+        if parent_id is not None:
+            parent = runs.nodes.get(parent_id.int)
+            fields["parent_id"] = str(parent_id)
+            fields["run_id"] = fields["parent_id"] if parent is None else str(parent.root)
+        attempt = runs.attempt(parent, tags)
+        if attempt is not None:
+            fields["operation_id"], fields["attempt"], fields["attempt_kind"] = attempt
+        fields_of.who_fields(told, tags, fields)
+        if is_chat:
+            fields_of.message_fields(messages, fields)
+        fields.setdefault("call_type", "chat" if is_chat else "completion")
+        tracker = runs.tracker
+        if tracker.settings.capture != "none":
+            fields["request"] = fields_of.plain_messages(messages)
+        call_id = tracker.start(model=model, request_id=request_id, **fields)
+        run = Run(key, call_id, request_id, metadata, parent, provider, is_chat)
+        run.clock = clock
+        if batch_size > 1:
+            run.batch = invocation
+        if provider == LIBRARY:
+            run.link = open_link(call_id, run.batch)
+        runs.add(run, run_id)
+
+    @guarded(_health, "langchain.on_llm_new_token")
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
+        """A chunk of a stream has come."""
+        runs = self._holder(run_id.int)
+        run = runs.find(run_id.int)
+        if run is None:
+            return
+        run.seen = perf_counter_ns()
+        if run.is_chat:
+            message = getattr(chunk, "message", None)
+            usage = getattr(message, "usage_metadata", None)
+            metadata = getattr(message, "response_metadata", None)
+        else:
+            message, metadata = None, getattr(chunk, "generation_info", None)
+            usage = usage_of_chunk(metadata) if metadata else None
+        if not run.began:
+            _begin(runs, run, token, message)
+        if usage is not None and usage is not run.usage_chunk:
+            _tell(runs, run, usage)
+        if metadata and len(metadata) > 1 and not run.named:
+            run.note_names(metadata)
+
+    @guarded(_health, "langchain.on_stream_event")
+    def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
+        """An event of `stream_events(version="v3")`; chunks come as tokens beside it, or not at all."""
+        runs = self._holder(run_id.int)
+        run = runs.find(run_id.int)
+        if run is None:
+            return
+        run.seen = perf_counter_ns()
+        kind = event.get("event")
+        if kind == "content-block-delta" and not run.began:
+            _begin(runs, run, [event.get("delta")], None)
+        elif kind == "message-finish":
+            run.answered = True
+            usage = event.get("usage")
+            if usage is not None and run.usage_chunk is None:
+                _tell(runs, run, usage)
+
+    @guarded(_health, "langchain.on_llm_end")
+    def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
+        """A model has answered."""
+        runs = self._holder(run_id.int)
+        run = runs.end(run_id.int)
+        if run is not None:
+            runs.tracker.finish(run.call_id, **answered(runs, run, response))
+        elif runs.closed(run_id.int) is None:
+            run = _unseen(run_id, response)
+            _record(runs, run, status="success", **answered(runs, run, response))
+
+    @guarded(_health, "langchain.on_llm_error")
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **_: Any) -> None:
+        """A model run broke off: the provider failed, the caller gave up, or nobody reads any more."""
+        runs = self._holder(run_id.int)
+        run = runs.end(run_id.int)
+        if run is None:
+            if runs.closed(run_id.int) is None:
+                run = _unseen(run_id, response)
+                status = _status_of(error) or ("timeout" if is_timeout(error) else "error")
+                _record(
+                    runs, run, status=status, **describe_error(error), **broken(runs, run, error, response)
+                )
+            return
+        fields = broken(runs, run, error, response)
+        status = "success" if run.answered else _status_of(error)
+        if status is None:
+            runs.tracker.fail(run.call_id, error, **fields)
+        else:
+            runs.tracker.finish(run.call_id, status=status, **fields)
+        if run.batch is not None:
+            runs.give_up_batch(run)
+
+    # --- what runs may lie under -----------------------------------------------------------------
+
+    @guarded(_health, "langchain.on_chain_start")
+    def on_chain_start(
+        self,
+        serialized: Any,  # noqa: ARG002
+        inputs: Any,  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        name: str | None = None,
+        **_: Any,
+    ) -> None:
+        """A chain, tool or retriever starts; only its place is noted, its inputs are not looked at."""
+        self._current().enter(run_id, parent_run_id, name, tags)
+
+    @guarded(_health, "langchain.on_chain_end")
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+        """A chain, tool or retriever has ended; models under it that run on will say so themselves."""
+        for runs in (self._current(), *self._earlier):
+            runs.leave(run_id, "abandoned")
+
+    @guarded(_health, "langchain.on_chain_error")
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A chain, tool or retriever broke off; models under it often get no end then."""
+        for runs in (self._current(), *self._earlier):
+            runs.leave(run_id, _status_of(error) or "abandoned")
+
+    on_tool_start = on_retriever_start = on_chain_start
+    on_tool_end = on_retriever_end = on_chain_end
+    on_tool_error = on_retriever_error = on_chain_error
+
+
+def _begin(runs: Runs, run: Run, token: Any, message: Any) -> None:
+    run.streamed = True
+    if fields_of.speaks(token, message):
+        run.began = True
+        runs.tracker.progress(run.call_id, first_token=True, is_streaming=True)
+
+
+def _tell(runs: Runs, run: Run, usage: Any) -> None:
+    run.feed(usage)
+    known = run.usage()
+    if known is not None:
+        runs.tracker.progress(run.call_id, usage=known)
+
+
+def _status_of(error: BaseException) -> str | None:
+    """The status of a run that its caller ended; `None` if it failed."""
+    if isinstance(error, GeneratorExit):
+        return "abandoned"
+    if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
+        return "cancelled"
+    return None
+
+
+# --- ends of runs whose start was not seen -------------------------------------------------------
+
+
+def _unseen(run_id: UUID, response: Any) -> Run:
+    is_chat = hasattr(first_generation(response), "message")
+    return Run(run_id.int, "", str(run_id), is_chat=is_chat)
+
+
+def _record(runs: Runs, run: Run, **fields: Any) -> None:
+    runs.health.note("orphans")
+    call_id = runs.tracker.record(
+        model=fields.pop("model", None),
+        request_id=run.request_id,
+        run_id=run.request_id,
+        source="langchain",
+        call_type=fields.pop("call_type", "chat" if run.is_chat else "completion"),
+        **fields,
+    )
+    runs.close(run.key, call_id)
