@@ -15,6 +15,8 @@ import pytest
 
 from tokentrail import _guard
 
+pytest_plugins = ["postgres"]
+
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from tokentrail._query import Filters, Query
-from tokentrail._records import Record
+from tokentrail._records import PROVISIONAL, Record
 from tokentrail.errors import StoreError
 from tokentrail.models import LLMCall
 
@@ -88,3 +88,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
+    """The strongest record of each id, the first of equals; and those that no row can be made of."""
+    strongest: dict[str, Record] = {}
+    refused: list[Refused] = []
+    for record in records:
+        call_id = record.get("id")
+        if not isinstance(call_id, str) or record.get("finality", 0) < PROVISIONAL:
+            refused.append(Refused(str(call_id), "it has no id, or has not ended"))
+            continue
+        known = strongest.get(call_id)
+        if known is None or known["finality"] < record["finality"]:
+            strongest[call_id] = record
+    return strongest, refused

@@ -17,13 +17,12 @@ from tokentrail._records import (
     LIST,
     LONG_TEXT,
     MAPPING,
-    PROVISIONAL,
     TEXT,
     Record,
     to_us,
 )
 from tokentrail.models import LLMCall
-from tokentrail.stores.base import Appended, Position, Refused
+from tokentrail.stores.base import Appended, Position, Refused, fold
 
 
 class MemoryStore:
@@ -41,25 +40,25 @@ class MemoryStore:
     def append(
         self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
     ) -> Appended:
-        inserted = replaced = unchanged = 0
-        refused: list[Refused] = []
+        strongest, refused = fold(records)
+        inserted = replaced = 0
         with self._lock:
-            for record in records:
-                reason = refusal(record)
-                old = self._calls.get(record["id"]) if reason is None else None
-                if reason is not None:
-                    refused.append(Refused(str(record.get("id")), reason))
-                    continue
+            for call_id, record in strongest.items():
+                old = self._calls.get(call_id)
                 if old is not None and old["finality"] >= record["finality"]:
-                    unchanged += 1
+                    continue
+                reason = refusal(record)
+                if reason is not None:
+                    refused.append(Refused(call_id, reason))
                     continue
                 inserted += old is None
                 replaced += old is not None
-                self._calls[record["id"]] = dict(record)
+                self._calls[call_id] = dict(record)
             for segment, position in positions:
                 self._positions[segment] = max(position, self._positions.get(segment, position))
             for segment in forget:
                 self._positions.pop(segment, None)
+        unchanged = len(records) - inserted - replaced - len(refused)
         return Appended(inserted, replaced, unchanged, tuple(refused))
 
     def positions(self) -> dict[str, int]:
@@ -200,7 +199,7 @@ def passes(record: Record, test: Test) -> bool:
 
 # --- what a store can hold -----------------------------------------------------------------------
 
-_REQUIRED: Final = ("id", "finality", "started_at", "status")
+_REQUIRED: Final = ("started_at", "status")
 _TYPES: Final[dict[int, type]] = {
     TEXT: str, LONG_TEXT: str, BOOLEAN: bool, LIST: list, MAPPING: dict,
 }  # fmt: skip
@@ -212,8 +211,6 @@ def refusal(record: Record) -> str | None:
     missing = [name for name in _REQUIRED if record.get(name) is None]
     if missing:
         return f"{missing[0]} is missing"
-    if record["finality"] < PROVISIONAL:
-        return "the call has not ended"
     for column, value in record.items():
         wanted = _COLUMNS.get(column)
         if wanted is None or value is None:

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.orm import Session
 
 from tokentrail._query import Filters, Query
-from tokentrail._records import PROVISIONAL, Record
+from tokentrail._records import Record
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload
 from tokentrail.stores import _engine
 from tokentrail.stores._compile import answer, conditions
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
-from tokentrail.stores.base import Appended, Position, Refused, StoreReplacedError
+from tokentrail.stores.base import Appended, Position, Refused, StoreReplacedError, fold
 
 CHUNK: Final = 500
 """Ids in one statement."""
@@ -127,19 +127,19 @@ class SqlStore:
     def append(
         self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
     ) -> Appended:
-        strongest, refused = _fold(records)
+        strongest, unfit = fold(records)
         with self._writing() as connection:
             weaker, taken = self._take(connection, strongest)
-            refused += self._replace(connection, weaker, taken)
+            refused = self._replace(connection, weaker, taken)
             for segment, position in positions:
                 connection.execute(_ADVANCE, {"segment": segment, "position": position})
             for segment in forget:
                 connection.execute(_FORGET, {"segment": segment})
         bad = {each.id for each in refused}
         replaced = len(weaker - bad)
-        inserted = len({record["id"] for record in taken} - bad) - replaced
-        unchanged = len(records) - inserted - replaced - len(refused)
-        return Appended(inserted, replaced, unchanged, tuple(refused))
+        inserted = len(taken) - len(bad) - replaced
+        refused = [*unfit, *refused]
+        return Appended(inserted, replaced, len(records) - inserted - replaced - len(refused), tuple(refused))
 
     def _take(self, connection: Connection, strongest: dict[str, Record]) -> tuple[set[str], list[Record]]:
         """The ids whose rows give way, and the records that become rows."""
@@ -239,21 +239,6 @@ class SqlStore:
 
 
 # --- statements ----------------------------------------------------------------------------------
-
-
-def _fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
-    """The strongest record of each id, the first of equals; and those that no row can be made of."""
-    strongest: dict[str, Record] = {}
-    refused: list[Refused] = []
-    for record in records:
-        call_id = record.get("id")
-        if not isinstance(call_id, str) or record.get("finality", 0) < PROVISIONAL:
-            refused.append(Refused(str(call_id), "it has no id, or has not ended"))
-            continue
-        known = strongest.get(call_id)
-        if known is None or known["finality"] < record["finality"]:
-            strongest[call_id] = record
-    return strongest, refused
 
 
 def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
