@@ -171,6 +171,8 @@ class Attempt:
 Tries = tuple[int, str | None]
 """Attempts so far, and the model of the last."""
 NONE_YET: Final[Tries] = (0, None)
+_routed: Final[dict[Any, Tries]] = {}
+"""Attempts of the Router's operations, by trace id."""
 
 
 def fields_of(
@@ -186,15 +188,21 @@ def fields_of(
     """
     fields = describe(details, kind, requested)
     model: str | None = fields.get("requested_model")
+    trace = details.get("litellm_trace_id") or details.get("litellm_call_id")
+    metadata = metadata_of(details)
+    routed = "model_group" in metadata and isinstance(trace, str)
+    if routed:  # the Router makes a new logging object for each attempt, and one trace id for all of them
+        tries = _routed.get(trace, NONE_YET) if metadata.get("previous_models") else NONE_YET
     made, previous = tries
-    failed = metadata_of(details).get("previous_models")
-    if isinstance(failed, (list, tuple)) and failed:  # the Router makes a new logging object for each attempt
-        made, previous = len(failed), _group_of(failed[-1])
     if not is_private(details):
-        trace = details.get("litellm_trace_id") or details.get("litellm_call_id")
         fields["operation_id"] = trace if isinstance(trace, str) else None
     fields["attempt"] = made + 1
     fields["attempt_kind"] = "first" if not made else "retry" if previous in (None, model) else "fallback"
+    if routed:
+        _routed.pop(trace, None)
+        _routed[trace] = (made + 1, model)
+        if len(_routed) > _REMEMBERED:
+            del _routed[next(iter(_routed))]
     return fields, (made + 1, model)
 
 
@@ -207,11 +215,6 @@ def tries_of(logging: Any) -> Tries:
 def note_tries(logging: Any, tries: Tries) -> None:
     """Remember them there: plain data, because LiteLLM copies and pickles that object."""
     setattr(logging, _TRIES, tries)
-
-
-def _group_of(record: object) -> str | None:
-    group = (record.get("model_group") or record.get("model")) if isinstance(record, Mapping) else None
-    return group if isinstance(group, str) else None
 
 
 # --- recently seen: for the witnesses that come later --------------------------------------------

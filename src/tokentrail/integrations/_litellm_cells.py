@@ -22,7 +22,6 @@ from tokentrail.integrations._litellm_frames import Doors, enter
 
 _CELL: Final = "original_function"
 _WRAPPERS: Final = frozenset({"wrapper", "wrapper_async"})
-_OURS: Final = "__tokentrail_original__"
 
 
 class Cells:
@@ -31,8 +30,8 @@ class Cells:
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
         self._lock = threading.RLock()
-        self._filled: list[tuple[CellType, Any, Any]] = []
-        """Cell, what we put there, what was there."""
+        self._filled: dict[int, tuple[CellType, Any, Any]] = {}
+        """By identity: cell, what we put there, what was there."""
         self._decorators: list[tuple[Any, Any, Any]] = []
         """Module, our `client`, its `client`."""
 
@@ -51,7 +50,7 @@ class Cells:
         with self._lock:
             left = 0
             while self._filled:
-                cell, ours, original = self._filled.pop()
+                _, (cell, ours, original) = self._filled.popitem()
                 if cell.cell_contents is ours:
                     cell.cell_contents = original
                 else:
@@ -67,13 +66,14 @@ class Cells:
     def _fill(self, function: FunctionType) -> None:
         cell = _cell_of(function)
         original = None if cell is None else cell.cell_contents
-        if cell is None or not callable(original) or hasattr(original, _OURS):
+        if cell is None or not callable(original) or id(cell) in self._filled:
             return
         kind = kind_of(getattr(original, "__name__", ""), getattr(original, "__module__", ""))
         if kind is not None:
-            ours = _wrapped(original, kind, self._doors)
+            make = _async if inspect.iscoroutinefunction(original) else _sync
+            ours = make(original, kind, self._doors)
             cell.cell_contents = ours
-            self._filled.append((cell, ours, original))
+            self._filled[id(cell)] = (cell, ours, original)
 
     def _wrap_decorator(self, litellm: Any, codes: frozenset[CodeType]) -> None:
         """Modules of LiteLLM that are imported later decorate with what they find then."""
@@ -120,16 +120,6 @@ def _functions_with(codes: frozenset[CodeType]) -> Iterator[FunctionType]:
 def _cell_of(function: FunctionType) -> CellType | None:
     index = function.__code__.co_freevars.index(_CELL)
     return function.__closure__[index] if function.__closure__ else None
-
-
-def _wrapped(original: Callable[..., Any], kind: str, doors: Doors) -> Callable[..., Any]:
-    attempt = (
-        _async(original, kind, doors)
-        if inspect.iscoroutinefunction(original)
-        else _sync(original, kind, doors)
-    )
-    setattr(attempt, _OURS, original)
-    return attempt
 
 
 def _sync(original: Callable[..., Any], kind: str, doors: Doors) -> Callable[..., Any]:

@@ -58,7 +58,7 @@ _INTERNAL: Final = (
 _NO_ATTRIBUTES: Final = frozenset((
     *WHO, "tags", "deployment", "api_base", "caching_groups", "hidden_params", "headers", "endpoint",
     "caller_hash", "global_max_parallel_requests", "request_retry_count", "file_checksum", "rpm_limit",
-    "tpm_limit", "queue_time", "client_disconnected",
+    "tpm_limit", "queue_time", "client_disconnected", "original_model_group", "deployment_model_name",
 ))  # fmt: skip
 _LABEL: Final = 256
 _LABELS: Final = 32
@@ -82,6 +82,11 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
     fields = _what(details, kind, requested)
     if not is_private(details):
         metadata = metadata_of(details)
+        fields["request_id"] = _text(details.get("litellm_call_id"))
+        fields["api_base"] = _host(details)
+        params = _scalars(details.get("optional_params"))
+        if params:
+            fields["params"] = params
         fields.update(_who(details, metadata))
         fields.update(_sizes(details, kind))
         tags = metadata.get("tags")
@@ -130,12 +135,7 @@ def _what(details: Details, kind: str, requested: str | None) -> dict[str, Any]:
         "requested_model": _text(group) or requested or model,
         "call_type": kind,
         "is_streaming": details.get("stream") is True,
-        "request_id": _text(details.get("litellm_call_id")),
-        "api_base": _host(details),
     }
-    params = _scalars(details.get("optional_params"))
-    if params:
-        fields["params"] = params
     return fields
 
 

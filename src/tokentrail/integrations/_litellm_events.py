@@ -14,6 +14,7 @@ from typing import Any, Final
 from tokentrail._tracker import Tracker
 from tokentrail._usage import Usage
 from tokentrail.integrations import _litellm_streams as streams
+from tokentrail.integrations._litellm_cache import HIT
 from tokentrail.integrations._litellm_calls import NONE_YET, Attempt, fields_of, recent
 from tokentrail.integrations._litellm_details import Details, kind_of
 from tokentrail.integrations._litellm_usage import (
@@ -57,7 +58,7 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
         return
     fields = answer_fields(response)
     if cached:
-        fields.update(cache_hit=True, cost_usd=0.0, cost_source="free")
+        fields.update(HIT)
         usage = read_usage(usage_in(response))
     else:
         usage = _usage(details, response)

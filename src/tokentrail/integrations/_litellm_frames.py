@@ -90,7 +90,6 @@ class Frame:
         self.doors = doors
         self.logging: Any = logging
         self.details: Details | None = details
-        self.model = model if isinstance(model, str) else None
         self.attempt: Attempt | None = None
         self.fields: dict[str, Any] | None = None
         self.seen = False
@@ -103,6 +102,7 @@ class Frame:
         """The frame around this one for the same logging object, as `acompletion` is around `completion`."""
         self.around = below if below is not None else _living(_inside.get())
         self.kind: str = kind if below is None else below.kind
+        self.model = _as_asked(model, below)
         _by_details[id(details)] = self
         self.token: Token[Frame | None] | None = _inside.set(self)
 
@@ -110,7 +110,7 @@ class Frame:
     def returned(self, result: object) -> None:
         """The function has returned."""
         details, raw = self.details, self._raw_answer()
-        if inspect.isawaitable(result):
+        if inspect.isawaitable(result) or (streams.is_opaque(result) and _living(self.below) is not None):
             self._hand_over()
             return
         attempt = self._leave(alone=True)
@@ -199,6 +199,14 @@ class Frame:
     def _raw_answer(self) -> object:
         raw = None if self.details is None else self.details.get(_RAW)
         return None if raw is self.raw else raw
+
+
+def _as_asked(model: object, below: Frame | None) -> str | None:
+    """The model as the caller wrote it: functions inside are told it without its provider."""
+    if not isinstance(model, str):
+        return None
+    outer = None if below is None else below.model
+    return outer if outer is not None and outer.endswith(f"/{model}") else model
 
 
 def _living(frame: Frame | None) -> Frame | None:

@@ -20,6 +20,7 @@ from tokentrail._health import Health
 from tokentrail._usage import Usage
 from tokentrail.integrations._litellm_calls import Attempt
 from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_patches import is_replaced, replace, restore
 from tokentrail.integrations._litellm_sse import SseReader
 from tokentrail.integrations._litellm_usage import (
     answer_fields,
@@ -33,14 +34,14 @@ from tokentrail.integrations._litellm_usage import (
 )
 
 _KEY: Final = "_tokentrail_token"
-_OURS: Final = "__tokentrail_original__"
 COST_IS_STAMPED: Final = frozenset({"responses", "aresponses"})
 """Call types in whose usage LiteLLM writes a cost of its own making before we see it."""
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _FOREIGN: Final = frozenset({"builtins", "abc", "collections.abc", "_collections_abc", "typing"})
 
-_patched: Final[list[tuple[type, str, Any, Any]]] = []
-"""Class, attribute, what we put there, what was there."""
+_tokens: Final[weakref.WeakSet[Token]] = weakref.WeakSet()
+_retired = False
+"""Whether the wraps are to come off with the last stream that is still read."""
 _waiting: Final[dict[int, Token]] = {}
 """Tokens whose stream hides its chunks, by `id(model_call_details)`: an inner stream may lend its own."""
 
@@ -51,17 +52,22 @@ def is_stream(result: object) -> bool:
     return hasattr(kind, "__next__") or hasattr(kind, "__anext__")
 
 
+def is_opaque(result: object) -> bool:
+    """Whether a result is a stream that cannot be watched while it is read, as generators cannot."""
+    return is_stream(result) and not (hasattr(result, "__dict__") and wrap_class(type(result)))
+
+
 def watch(stream: Any, attempt: Attempt, details: Details) -> None:
     """End an attempt when its stream ends, whichever way."""
-    place = getattr(stream, "__dict__", None)
-    if not isinstance(place, dict) or not wrap_class(type(stream)):
-        # A generator: only its death is visible, and its usage only to LiteLLM's own events.
+    if is_opaque(stream):
+        # Only its death is visible, and its usage only to LiteLLM's own events.
         attempt.watched = False
         weakref.finalize(stream, _died_unseen, attempt).atexit = False
         return
-    token = place.get(_KEY)
+    token = vars(stream).get(_KEY)
     if token is None:
-        token = place[_KEY] = Token(stream, details)
+        token = vars(stream)[_KEY] = Token(stream, details)
+        _tokens.add(token)
     token.attempts.append(attempt)
 
 
@@ -178,7 +184,9 @@ class Token:
             try:
                 yield self.attempts.pop()
             except IndexError:
-                return
+                break
+        if _retired:
+            _retire_now()
 
     def _read(self) -> list[Any]:
         return [self.last] if not self.chunks else self.chunks
@@ -266,35 +274,25 @@ def wrap_class(kind: type) -> bool:
         if home is None or home.__module__ in _FOREIGN:
             continue
         original = vars(home)[name]
-        if not inspect.isfunction(original):
-            if name in _READS:
-                return False
-            continue
-        if not hasattr(original, _OURS):
-            replace(home, name, wrapper(original))
-        found = found or name in _READS
+        if inspect.isfunction(original):
+            if not is_replaced(home, name):
+                replace(home, name, wrapper(original))
+            found = found or name in _READS
+        elif name in _READS:
+            return False
     return found
 
 
-def replace(home: type, name: str, ours: Any) -> None:
-    """Put a wrap of ours into a class, once."""
-    original = vars(home)[name]
-    if not hasattr(original, _OURS):
-        setattr(ours, _OURS, original)
-        setattr(home, name, ours)
-        _patched.append((home, name, ours, original))
+def retire() -> int:
+    """Take the wraps off, as soon as nobody reads a watched stream; the number of places that are left."""
+    global _retired
+    _retired = any(token.attempts for token in list(_tokens))
+    return 1 if _retired else restore()
 
 
-def unwrap_classes() -> int:
-    """Put back what was there; the number of places that somebody else has wrapped since."""
-    left = 0
-    while _patched:
-        home, name, ours, original = _patched.pop()
-        if vars(home).get(name) is ours:
-            setattr(home, name, original)
-        else:
-            left += 1
-    return left
+def _retire_now() -> None:
+    if not any(token.attempts for token in list(_tokens)):
+        restore()
 
 
 def _token_of(stream: Any) -> Token | None:

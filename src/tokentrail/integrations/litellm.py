@@ -20,8 +20,10 @@ from tokentrail._health import Health
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _litellm_events as events
 from tokentrail.integrations import _litellm_streams as streams
+from tokentrail.integrations._litellm_cache import watch_cache
 from tokentrail.integrations._litellm_cells import Cells
 from tokentrail.integrations._litellm_frames import opened
+from tokentrail.integrations._litellm_patches import replace
 
 __all__ = ["TokentrailLogger", "disarm"]
 
@@ -168,6 +170,8 @@ def _registered() -> list[TokentrailLogger]:
 
 
 _doors: Final = _Doors()
+_installed: TokentrailLogger | None = None
+"""The logger of `tokentrail.install()`."""
 _cells: Final = Cells(_doors)
 _lock: Final = threading.RLock()
 
@@ -178,10 +182,26 @@ def _arm(mode: str | None) -> Mode:
         stream_class = _stream_class()
         if mode != "hooks" and stream_class is not None and _cells.arm(litellm):
             streams.wrap_class(stream_class)
+            watch_cache(_caching_handler(), _doors)
             return "inline"
         if stream_class is not None and streams.wrap_class(stream_class):
             _watch_new_streams(stream_class)
         return "hooks"
+
+
+def register_everywhere() -> TokentrailLogger:
+    """Register a logger of the default tracker, so that it stays even if the program sets `callbacks` anew."""
+    global _installed
+    with _lock:
+        if _installed is None:
+            _installed = TokentrailLogger()
+        else:
+            _arm(None)
+        for name in LISTS:
+            callbacks = getattr(litellm, name, None)
+            if isinstance(callbacks, list) and _installed not in callbacks:
+                callbacks.append(_installed)
+        return _installed
 
 
 def disarm() -> int:
@@ -189,12 +209,14 @@ def disarm() -> int:
 
     Streams that are still being read then end when they die.
     """
+    global _installed
     with _lock:
+        _installed = None
         for name in LISTS:
             callbacks = getattr(litellm, name, None)
             if isinstance(callbacks, list):
                 callbacks[:] = [one for one in callbacks if not _is_ours(one)]
-        return _cells.disarm() + streams.unwrap_classes()
+        return _cells.disarm() + streams.retire()
 
 
 def _is_ours(callback: object) -> bool:
@@ -204,6 +226,14 @@ def _is_ours(callback: object) -> bool:
 def _stream_class() -> type | None:
     found = getattr(litellm, "CustomStreamWrapper", None)
     return found if isinstance(found, type) else None
+
+
+def _caching_handler() -> Any:
+    try:
+        from litellm.caching.caching_handler import LLMCachingHandler
+    except ImportError:
+        return None
+    return LLMCachingHandler
 
 
 def _watch_new_streams(stream_class: Any) -> None:
@@ -218,7 +248,7 @@ def _watch_new_streams(stream_class: Any) -> None:
             if isinstance(details, dict):
                 events.adopt_stream(self, details)
 
-    streams.replace(stream_class, "__init__", __init__)
+    replace(stream_class, "__init__", __init__)
 
 
 def __getattr__(name: str) -> Any:
