@@ -23,6 +23,7 @@ from tokentrail.integrations._litellm_usage import (
     read_usage,
     stated_cost,
     usage_in,
+    usage_in_raw,
     usage_of,
 )
 
@@ -39,6 +40,16 @@ def started(details: Details, tracker: Tracker) -> None:
     if attempt is None or not attempt.open:
         attempt = _new(details, kind, attempt)
     _begin(attempt, details, tracker)
+
+
+def answered(details: Details) -> None:
+    """Something came back; if it is an answer with usage, it counts until LiteLLM says more."""
+    attempt = recent.find(details)
+    if attempt is None or attempt.watched or details.get("stream") is True:
+        return
+    usage = usage_in_raw(details.get("original_response"))
+    if usage.reported:
+        attempt.end("success", usage=usage, provisional=True)
 
 
 def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bool, **timing: Any) -> None:

@@ -54,16 +54,16 @@ _by_details: Final[dict[int, Frame]] = {}
 """The innermost running frame of each `model_call_details`: LiteLLM's hook may run in another thread."""
 
 
+@guarded(lambda doors: doors.health, "litellm.enter")
 def enter(doors: Doors, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame | None:
     """Note that a function of LiteLLM's begins; `None` if there is nothing to go by."""
-    with guarded(doors.health, "litellm.enter"):
-        logging = kwargs.get("litellm_logging_obj")
-        details = getattr(logging, "model_call_details", None)
-        if isinstance(details, dict):
-            if kwargs.get("stream") is True and doors.ask_for_usage:
-                _ask_for_usage(kind, args, kwargs, doors)
-            return Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
-    return None
+    logging = kwargs.get("litellm_logging_obj")
+    details = getattr(logging, "model_call_details", None)
+    if not isinstance(details, dict):
+        return None
+    if kwargs.get("stream") is True and doors.ask_for_usage:
+        _ask_for_usage(kind, args, kwargs, doors)
+    return Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
 
 
 def opened(details: Details, tracker: Tracker) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import threading
-import weakref
 from typing import Any, Final, Literal
 
 import litellm
@@ -31,8 +30,8 @@ Mode = Literal["inline", "hooks"]
 MODE_VARIABLE: Final = "TOKENTRAIL_LITELLM_MODE"
 """Environment variable that forces a mode; for finding faults, nothing a user should need."""
 LISTS: Final = (
-    "callbacks", "input_callback", "success_callback", "failure_callback", "_async_input_callback",
-    "_async_success_callback", "_async_failure_callback",
+    "callbacks", "input_callback", "success_callback", "failure_callback", "_async_success_callback",
+    "_async_failure_callback", "_async_input_callback",
 )  # fmt: skip
 """Where LiteLLM keeps callbacks: it copies those of `callbacks` into all others, and never takes them out."""
 
@@ -60,9 +59,7 @@ class TokentrailLogger(CustomLogger):
         self._mode: Mode = "hooks"
         with guarded(self.health, "litellm.arm"):
             self._mode = _arm(mode or os.environ.get(MODE_VARIABLE))
-        _loggers.add(self)
-        if tracker is not None:
-            tracker.health_counters.note(f"litellm_mode:{self._mode}")
+        self._told: int | None = None
 
     @property
     def tracker(self) -> Tracker:
@@ -85,8 +82,18 @@ class TokentrailLogger(CustomLogger):
     @guarded(lambda self: self.health, "litellm.log_pre_api_call")
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
         """A request is about to be made; runs inline, once an attempt."""
-        if self._mode == "hooks" or not opened(kwargs, self.tracker):
-            events.started(kwargs, self.tracker)
+        tracker = self.tracker
+        if self._told != id(tracker):
+            self._told = id(tracker)
+            tracker.health_counters.note(f"litellm_mode:{self._mode}")
+        if self._mode == "hooks" or not opened(kwargs, tracker):
+            events.started(kwargs, tracker)
+
+    @guarded(lambda self: self.health, "litellm.log_post_api_call")
+    def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """Something has come back, perhaps an answer; runs inline. All that is told of some retries."""
+        if self._mode == "hooks":
+            events.answered(kwargs)
 
     @guarded(lambda self: self.health, "litellm.log_success_event")
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
@@ -135,9 +142,6 @@ class TokentrailLogger(CustomLogger):
         return self
 
 
-_loggers: Final[weakref.WeakSet[TokentrailLogger]] = weakref.WeakSet()
-
-
 class _Doors:
     """The loggers that LiteLLM knows, as frames see them."""
 
@@ -163,10 +167,8 @@ class _Doors:
 
 
 def _registered() -> list[TokentrailLogger]:
-    found = [
-        one for name in LISTS for one in getattr(litellm, name, None) or () if type(one) is TokentrailLogger
-    ]
-    return list(dict.fromkeys(found))
+    listed = [one for name in LISTS for one in getattr(litellm, name, None) or ()]
+    return list(dict.fromkeys(one for one in (*listed, _installed) if isinstance(one, TokentrailLogger)))
 
 
 _doors: Final = _Doors()
@@ -190,14 +192,14 @@ def _arm(mode: str | None) -> Mode:
 
 
 def register_everywhere() -> TokentrailLogger:
-    """Register a logger of the default tracker, so that it stays even if the program sets `callbacks` anew."""
+    """Register a logger of the default tracker; it stays when the program sets `litellm.callbacks` anew."""
     global _installed
     with _lock:
         if _installed is None:
             _installed = TokentrailLogger()
         else:
             _arm(None)
-        for name in LISTS:
+        for name in LISTS[:-1]:  # what is async for inputs is not for loggers
             callbacks = getattr(litellm, name, None)
             if isinstance(callbacks, list) and _installed not in callbacks:
                 callbacks.append(_installed)
