@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
@@ -29,6 +29,12 @@ DIMENSIONS: Final = frozenset(
 
 FILTERS: Final = frozenset({name for name in DIMENSIONS if FIELDS.get(name) != DURATION})
 """What a question can be filtered by."""
+
+
+class Exact(str):
+    """A wanted text that is no pattern: `*` and `?` are themselves, and case matters."""
+
+    __slots__ = ()
 
 
 # --- filters -------------------------------------------------------------------------------------
@@ -114,6 +120,8 @@ def _wanted(name: str, value: Any) -> Wanted:
 
 def is_pattern(name: str, value: str | bool | None) -> bool:
     """Whether a wanted value can match other spellings than its own."""
+    if isinstance(value, Exact):
+        return False
     return isinstance(value, str) and (name in NAMES or "*" in value or "?" in value)
 
 
@@ -144,9 +152,10 @@ class Query:
     """A question: which measures, of which calls, apart by what.
 
     Args:
-        measures: names of `MEASURES`.
+        measures: what to count or add up, e.g. `calls`, `input_tokens`, `cost_usd`; a wrong one is answered
+            with the list.
         by: fields to group by; `tag` counts a call once for each of its tags.
-        filters: which calls; see `filters()`.
+        filters: which calls; easier said with `where()`.
         granularity: also apart by time: `minute`, `15min`, `hour`, `day`, `week` (from Monday) or `month`,
             on the clocks of the filters' time zone.
         order: a measure or field to sort by, largest first with a leading `-`; unknown comes last. Without it
@@ -155,6 +164,9 @@ class Query:
 
     Raises:
         QueryError: the sentence names the parameter.
+
+    Example:
+        >>> Query(("calls", "cost_usd"), by=("model",), order="-cost_usd").where(start="2026-01-01")
     """
 
     measures: tuple[str, ...] = ("calls",)
@@ -164,7 +176,14 @@ class Query:
     order: str | None = None
     limit: int | None = None
 
+    def where(self, **wanted: Any) -> Query:
+        """The same question about the calls that pass these filters: `start`, `end`, `tz`, `model`, …"""
+        return replace(self, filters=filters(**wanted))
+
     def __post_init__(self) -> None:
+        for name in ("measures", "by"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         _known("measures", self.measures, MEASURES)
         _known("by", self.by, DIMENSIONS)
         if self.granularity is not None:

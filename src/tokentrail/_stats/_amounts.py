@@ -138,11 +138,10 @@ def model_amounts(group: Mapping[str, Any]) -> ModelAmounts:
 
 
 def model_usage(group: Mapping[str, Any]) -> ModelUsage:
-    """Requests to one model of one provider."""
+    """Requests to one model."""
     last = group["last_started_at"]
     return ModelUsage(
         model_name=group["model"],
-        provider=group["provider"],
         requests=group["calls"],
         tokens=group["total_tokens"],
         cost=public("cost_usd", group["cost_usd"]),

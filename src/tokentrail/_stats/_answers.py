@@ -277,7 +277,6 @@ class ModelUsage(Answer):
     """Requests to one model."""
 
     model_name: str | None
-    provider: str | None
     requests: int
     tokens: int | None
     cost: float | None
@@ -320,3 +319,88 @@ class DetailedStats(Answer):
     """The first moment that is no longer in."""
     total_requests: int
     models: list[ModelDetails]
+
+
+# --- the answers of `UsageInfo` ------------------------------------------------------------------
+
+
+class ClientModel(ModelUsage):
+    """What a client used one model of one provider for."""
+
+    model_provider: str | None
+    total_input_tokens: int | None
+    total_output_tokens: int | None
+    total_tokens: int | None
+    total_cost: float | None
+
+
+class RequestSummary(Answer):
+    """One request."""
+
+    id: str
+    """The id of the call."""
+    request_id: str
+    """The caller's own name for it, else the id."""
+    timestamp: datetime
+    model_name: str | None
+    model_provider: str | None
+    status: str
+    """`running`, or how it ended."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    total_cost: float | None = None
+    response_time: float | None = None
+    """Seconds."""
+    error_message: str | None = None
+
+
+class RequestDetails(RequestSummary):
+    """One request, with everything that is known of it."""
+
+    client_id: str | None = None
+    user_id: str | None = None
+    input_cost: float | None = None
+    output_cost: float | None = None
+    request_raw: str | None = None
+    """Only if `capture` was on."""
+    response_raw: str | None = None
+    call: LLMCall | None = None
+    """All columns; `None` while it runs."""
+
+
+class ClientUsageData(Answer):
+    """What a client used."""
+
+    client_id: str | None
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    running_requests: int
+    total_input_tokens: int | None
+    total_output_tokens: int | None
+    total_tokens: int | None
+    total_cost: float | None
+    missing_usage_requests: int
+    unpriced_requests: int
+    models_used: list[ClientModel]
+    recent_requests: list[RequestSummary]
+
+
+class BudgetCheck(Answer):
+    """Whether a request still fits into a budget; is itself true or false."""
+
+    ok: bool
+    current_cost: float
+    """What is known to have been spent."""
+    projected_cost: float | None
+    """What the request would cost; `None` if its model has no price, and then it does not fit."""
+    budget_limit: float
+    remaining: float
+    """Before the request."""
+    used_percent: float | None
+    unpriced_requests: int
+    """Requests of unknown cost, which `current_cost` lacks."""
+
+    def __bool__(self) -> bool:
+        return self.ok

@@ -384,10 +384,19 @@ class Stats:
             next_cursor=cursor_after(page[-1]) if len(items) > most else None,
         )
 
+    def find(self, *, limit: int = 100, **where: Any) -> list[LLMCall]:
+        """Calls, newest first, by any field of theirs that is a text or true or false."""
+        return self._opened().scan(self._begin(**where), limit=limit)
+
     def call(self, call_id: str) -> LLMCall | None:
         """One ended call by its id, or `None`."""
         self._before()
         return self._opened().get(call_id)
+
+    def payload(self, call_id: str) -> dict[str, str | None]:
+        """`request` and `response` of a call as JSON text; `None` where nothing was captured."""
+        self._before()
+        return self._opened().payload(call_id)
 
     # --- in the words of `UsageInfo` -------------------------------------------------------------
 
@@ -395,7 +404,7 @@ class Stats:
         """Requests, tokens and dollars, in sum and by model (most requests first)."""
         asked = self._begin(**where)
         (group,) = self._groups(AMOUNTS, asked)
-        models = self._groups(AMOUNTS, asked, by=("model", "provider"), order="-calls")
+        models = self._groups(AMOUNTS, asked, by=("model",), order="-calls")
         return UsageStats(
             total_requests=group["calls"],
             successful_requests=group["success_calls"],

@@ -96,7 +96,8 @@ def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
     refused: list[Refused] = []
     for record in records:
         call_id = record.get("id")
-        if not isinstance(call_id, str) or record.get("finality", 0) < PROVISIONAL:
+        rank = record.get("finality")
+        if not isinstance(call_id, str) or not isinstance(rank, int) or rank < PROVISIONAL:
             refused.append(Refused(str(call_id), "it has no id, or has not ended"))
             continue
         known = strongest.get(call_id)

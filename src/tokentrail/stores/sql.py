@@ -54,7 +54,8 @@ class SqlStore:
     def __init__(self, url: str | Engine, *, recover: bool = False) -> None:
         self._owns_engine = not isinstance(url, Engine)
         self._engine = url if isinstance(url, Engine) else _engine.make_engine(_engine.parse_url(url))
-        self.url = self._engine.url.render_as_string(hide_password=False)
+        # As it was given: journals are found by it.
+        self.url = url if isinstance(url, str) else url.url.render_as_string(hide_password=False)
         self.set_aside: str | None = None
         self._file = _engine.file_of(self._engine.url)
         self._identity: tuple[int, int] | None = None
