@@ -157,6 +157,8 @@ DETAILS: Final[Mapping[str, str]] = {
 LANGCHAIN_DETAILS: Final = ("input_token_details", "output_token_details")
 COUNTERS: Final = frozenset({"cache_creation", "server_tool_use"})
 """Objects beside the wholes that hold further counts: Anthropic's writes by time to live, its tools."""
+WRITES_BY_LIFE: Final = "cache_creation_token_details"
+"""The same writes inside the input's details, as LiteLLM puts them there."""
 UNITS: Final[Mapping[str, Mapping[str, str]]] = {
     "tokens": {"input_tokens": INPUT, "output_tokens": OUTPUT},
     "billed_units": {"input_tokens": BILLED_INPUT, "output_tokens": BILLED_OUTPUT},

@@ -1,0 +1,137 @@
+"""Rates, and the exact arithmetic from tokens to nano-dollars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+_PER_NANO: Final = 10**20
+"""A rate is an integer: this many of its units are a nano-dollar per token, so that no digit is lost."""
+_SCALE: Final = 10**3 * _PER_NANO
+"""Units of a rate per dollar per million tokens."""
+
+
+class UnpriceableError(Exception):
+    """These counts have no honest price at these rates; the message is the reason, a short name."""
+
+
+class Tokens(NamedTuple):
+    """The counts of a call that cost money. Parts are inside their wholes, as in `Usage`.
+
+    `audio_known` is whether the audio was counted at all: nothing counted is not nothing heard.
+    """
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+    reasoning: int = 0
+    details: Mapping[str, int] = MappingProxyType({})
+    audio_known: bool = False
+
+
+class Rates(NamedTuple):
+    """What a token of each kind costs, and a request; `None` where the source has no rate for it.
+
+    A kind of input without a rate is charged as plain input, except audio: that is dearer by far, so audio
+    without a rate has no price.
+    """
+
+    input: int | None
+    output: int | None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
+    request: int = 0
+
+
+class Charge(NamedTuple):
+    """A price in nano-dollars. The total may exceed input and output by what is charged per request."""
+
+    total: int
+    input: int
+    output: int
+
+
+FREE: Final = Charge(0, 0, 0)
+
+
+def rate(dollars_per_million: Decimal | float | str) -> int:
+    """A rate from dollars per million tokens; a float is taken as it is written."""
+    amount = dollars_per_million
+    return int(Fraction(amount if isinstance(amount, Decimal) else Decimal(str(amount))) * _SCALE)
+
+
+def request_rate(dollars_per_thousand: Decimal) -> int:
+    """A rate of one request, from dollars per thousand requests."""
+    return int(Fraction(dollars_per_thousand) * 10**6 * _PER_NANO)
+
+
+def nanos(dollars: Decimal) -> int:
+    """Dollars as nano-dollars, rounded to the nearest."""
+    return _rounded(int(Fraction(dollars) * 10**9 * _PER_NANO))
+
+
+def charge(rates: Rates, tokens: Tokens) -> Charge:
+    """The price of these counts.
+
+    Raises:
+        UnpriceableError: parts exceed their whole, or a kind of token has no rate.
+    """
+    given = _charge_input(rates, tokens)
+    plain = tokens.output - tokens.output_audio
+    if plain < 0 or tokens.reasoning > tokens.output:
+        raise UnpriceableError("contradiction")
+    taken = _charge_kind(plain, rates.output, "no_output_rate")
+    taken += _charge_kind(tokens.output_audio, rates.output_audio, "no_audio_rate")
+    return Charge(_rounded(given + taken + rates.request), _rounded(given), _rounded(taken))
+
+
+def _charge_input(rates: Rates, tokens: Tokens) -> int:
+    plain, total = tokens.input, 0
+    if tokens.cache_read and rates.cache_read is not None:
+        plain -= tokens.cache_read
+        total += tokens.cache_read * rates.cache_read
+    if tokens.cache_write:
+        kept, longer = tokens.cache_write, tokens.cache_write_1h
+        if longer > kept:
+            raise UnpriceableError("contradiction")
+        if longer and rates.cache_write_1h is not None:
+            kept -= longer
+            plain -= longer
+            total += longer * rates.cache_write_1h
+        if rates.cache_write is not None:
+            plain -= kept
+            total += kept * rates.cache_write
+    if tokens.input_audio:
+        plain -= tokens.input_audio
+        total += _charge_kind(tokens.input_audio, rates.input_audio, "no_audio_rate")
+    if plain < 0 or tokens.cache_read + tokens.cache_write > tokens.input:
+        raise UnpriceableError("contradiction")
+    return total + _charge_kind(plain, rates.input, "no_input_rate")
+
+
+def _charge_kind(count: int, price: int | None, reason: str) -> int:
+    if not count:
+        return 0
+    if price is None:
+        raise UnpriceableError(reason)
+    return count * price
+
+
+def _rounded(amount: int) -> int:
+    return (2 * amount + _PER_NANO) // (2 * _PER_NANO)
+
+
+def known(record: Mapping[str, Any], field: str) -> int:
+    """A part's count in a record, for a sum: nothing where it is unknown."""
+    number = record.get(field)
+    return 0 if number is None else int(number)
