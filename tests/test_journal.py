@@ -382,7 +382,6 @@ def test_waiting_for_the_interpreter_is_no_stall(tmp_path: Path) -> None:
     busy = [threading.Thread(target=lambda: [None for _ in iter(done.is_set, True)]) for _ in range(3)]
     for thread in busy:
         thread.start()
-    journal.tell_stalls_from_turns()
     for _ in range(40):
         journal.write({"id": "a"})
     done.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,6 @@ class Rig:
 
     Args:
         folder: where database and journals lie.
-        running: start records of the calls that run.
         segment_bytes: as for `Journal`.
         options: as for `Writer`.
     """
@@ -77,7 +75,6 @@ class Rig:
         self,
         folder: Path,
         *,
-        running: Callable[[], list[Record]] = list,
         segment_bytes: int = 8 << 20,
         journalled: bool = True,
         **options: Any,
@@ -91,17 +88,33 @@ class Rig:
             header={"process_id": str(os.getpid()), "host": socket.gethostname()},
             segment_bytes=segment_bytes,
         )
-        options = {"open_store": lambda: open_store(self.url), "price": no_price, **options}
+        self.open: dict[str, Record] = {}
+        url = self.url
+        options = {"open_store": lambda: open_store(url), "price": no_price, **options}
         self.writer = Writer(
-            journal=self.journal if journalled else None, running=running, health=self.health, **options
+            journal=self.journal if journalled else None, running=self.running, health=self.health, **options
         )
 
-    def call(self, **fields: Any) -> str:
-        """Record a call from start to end; when this returns, it is acknowledged."""
-        start = started()
+    def running(self) -> list[Record]:
+        """What has started and not ended."""
+        return list(self.open.values())
+
+    def start(self, **fields: Any) -> Record:
+        """Begin a call; when this returns, it will have a row."""
+        start = started(**fields)
+        self.open[start["id"]] = start
         self.writer.note_start(start)
+        return start
+
+    def end(self, start: Record, **fields: Any) -> str:
+        """End a call; when this returns, it is acknowledged."""
+        del self.open[start["id"]]
         self.writer.submit(ended(start, **fields))
         return str(start["id"])
+
+    def call(self, **fields: Any) -> str:
+        """Record a call from start to end."""
+        return self.end(self.start(), **fields)
 
     def segments(self) -> list[str]:
         """Names of the journal's files."""
@@ -122,6 +135,10 @@ def stored(folder: Path) -> dict[str, str]:
     connection = sqlite3.connect(path)
     try:
         return dict(connection.execute("SELECT id, status FROM llm_call"))
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        return {}  # it is just being made
     finally:
         connection.close()
 

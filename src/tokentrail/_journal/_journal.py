@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import secrets
-import sys
 import threading
 import time
 import weakref
@@ -23,6 +22,8 @@ from tokentrail._records import Record
 
 UNENCODED: Final = 1024
 """Bytes a record counts for where it was not encoded."""
+_STALL: Final = 0.02
+"""Seconds after which a write is a stall. On a busy machine a healthy one may take half of that."""
 _STALLS: Final = 3
 _STALL_WINDOW: Final = 10.0
 _BYPASS: Final = 30.0
@@ -70,17 +71,16 @@ class Journal:
         self.over_quota = False
         self.failing = False
         """Whether the last write did not reach the disk."""
-        self.slow_after = 0.02
-        """Seconds after which a write counts as stalled."""
         self.retired: list[Segment] = []
         """Full segments whose last records may not be in the store yet, oldest first."""
         self._health = health
         self._durability = durability
         self._power = durability == "power"
         self._segment: Segment | None = None
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._reopen_at = 0.0
         self._stalls: deque[float] = deque(maxlen=_STALLS)
+        self._ignore_stalls_until = 0.0
         self._bypass_until = 0.0
         self._special = False
         self._settle()
@@ -110,7 +110,7 @@ class Journal:
             took = _clock() - began
         except OSError as error:
             return self._write_specially(data) if self._segment is not segment else self._failed(error, data)
-        if took > self.slow_after or written != len(data) or segment.retired:
+        if took > _STALL or written != len(data) or segment.retired:
             return self._look_at(segment, data, written, began, took) or self._put(data)
         return segment, written
 
@@ -160,7 +160,7 @@ class Journal:
         self, segment: Segment, data: bytes, written: int, began: float, took: float
     ) -> Written | None:
         """How a write went; None if it must be made again."""
-        if took > self.slow_after:
+        if took > _STALL:
             self._stalled(began, took)
         if written != len(data):
             error = OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
@@ -180,16 +180,19 @@ class Journal:
         self._special = self._power or self.failing or self.over_quota or self._bypass_until > 0.0
 
     def _open(self) -> Segment | None:
-        """The first segment, or the one after a failure. Only one thread makes it; the others wait a little.
+        """The first segment, or the one after a failure. One thread makes it, the others wait a little.
 
-        A signal handler that interrupted the maker waits in vain, and its record stays in memory: better than
-        a deadlock.
+        A signal handler that has interrupted the maker makes one itself, and the maker then uses that.
         """
         if _clock() < self._reopen_at or not self._opening.acquire(timeout=_OPEN_WAIT):
-            return None
+            return self._segment
         try:
             if self._segment is None:
-                self._segment = self._create()
+                fresh = self._create()
+                if self._segment is None:
+                    self._segment = fresh
+                else:
+                    fresh.path.unlink()
         except OSError as error:
             self._reopen_at = _clock() + _REOPEN_AFTER
             self._failed(error, b"")
@@ -213,10 +216,15 @@ class Journal:
         return None, len(data)
 
     def _stalled(self, began: float, took: float) -> None:
+        if began < self._ignore_stalls_until:
+            return
         self._stalls.append(began)
         if len(self._stalls) < _STALLS or began - self._stalls[0] > _STALL_WINDOW:
             return
         self._stalls.clear()
+        if _is_crowded(took):
+            self._ignore_stalls_until = _clock() + _STALL_WINDOW
+            return
         self._bypass_until = began + took + _BYPASS
         self._settle()
         self._health.note("journal_stalled")
@@ -247,13 +255,8 @@ class Journal:
         """The segment that records are written to."""
         return self._segment
 
-    def tell_stalls_from_turns(self) -> None:
-        """Set how long a write may take before its disk is called stalled; forget a stall that is over.
-
-        `os.write` gives up the interpreter's lock, and getting it back takes a switch interval for each busy
-        thread; that wait is the host's own, and no reason to be less careful with its records.
-        """
-        self.slow_after = 0.005 + sys.getswitchinterval() * (threading.active_count() + 1)
+    def look_up(self) -> None:
+        """Forget a stall that is over."""
         if self._bypass_until and _clock() >= self._bypass_until:
             self._health.resolve("journal_stalled")
             self._bypass_until = 0.0
@@ -322,9 +325,23 @@ class Journal:
                 segment.close()
         self._segment = None
         self.retired = []
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._begin_owner()
         self.header["process_id"] = str(os.getpid())
+
+
+def _is_crowded(took: float) -> bool:
+    """Whether a write that took so many seconds may have waited for the interpreter rather than for the disk.
+
+    `os.write` gives up the interpreter's lock, and getting it back takes a switch interval for each busy
+    thread. That wait is the host's own, and no reason to be less careful with its records.
+    """
+    for _ in range(_STALLS):
+        began = _clock()
+        time.sleep(0)
+        if _clock() - began > took / 4:
+            return True
+    return False
 
 
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()

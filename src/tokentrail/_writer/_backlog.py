@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
 from typing import Final, TypeAlias
 
 from tokentrail._health import Health
@@ -42,22 +41,24 @@ class Backlog:
         """About right: a bound needs no more, and a lock here could stop a signal handler for good."""
         self.room = MAX_RECORDS
         """Records that fit; 0 once it is closed."""
-        self._batch: list[Item] = []
+        self._taken: list[Item] = []
         self._spilled = 0
         self.lost = 0
 
     # --- any thread ------------------------------------------------------------------------------
 
-    def overflow(self, segment: Segment | None) -> None:
-        """No room in the queue: the journal has the record, or it is lost and counted."""
+    def overflow(self, record: Record, segment: Segment | None) -> None:
+        """No room in the queue: the journal has the record or gets it now, or it is lost and counted."""
+        journal = self._journal
+        if segment is None and journal is not None:
+            segment, _ = journal.write_many((record,))  # a slow disk is better than a lost call
         if segment is not None:
             self._spilled += 1
             segment.spilled = True
         elif not self.room:
             self._lose("closed")
         else:
-            over_quota = self._journal is not None and self._journal.over_quota
-            self._lose("journal_quota" if over_quota else "queue_full")
+            self._lose("journal_quota" if journal is not None and journal.over_quota else "queue_full")
 
     def _lose(self, reason: str) -> None:
         self.lost += 1
@@ -65,30 +66,30 @@ class Backlog:
 
     def count(self) -> int:
         """Ended calls that are not in the store yet, as far as this process knows."""
-        waiting = [*self._batch, *self.queue.copy()]
+        waiting = [*self._taken, *self.queue.copy()]
         return self._spilled + sum(1 for record, _, _ in waiting if record is not None)
 
     def is_empty(self) -> bool:
         """Whether nothing is queued (what was spilled is not)."""
-        return not self.queue and not self._batch
+        return not self.queue and not self._taken
 
     # --- the writer's thread ---------------------------------------------------------------------
 
     @property
     def stuck(self) -> bool:
-        """Whether the store has refused a batch that now waits for another try."""
-        return bool(self._batch)
+        """Whether the store has refused records that now wait for another try."""
+        return bool(self._taken)
 
     def deliver(self) -> bool:
         """Deliver what is queued now, and what was spilled; False if the store does not answer."""
         waiting = len(self.queue)
-        while self._batch or waiting > 0:
-            if not self._batch:
-                self._batch = list(self._take())
-                waiting -= len(self._batch)
-            if not self._put(self._batch):
+        while self._taken or waiting > 0:
+            if not self._taken:
+                waiting -= self._take(BATCH)
+            self._write_late()
+            if not self._put(self._taken[:BATCH]):
                 return False
-            self._batch = []
+            del self._taken[:BATCH]
         if self._upkeep is None:
             return True
         if not self._upkeep.deliver_spilled():
@@ -98,56 +99,72 @@ class Backlog:
 
     def make_room(self) -> None:
         """In the middle of a long adoption: do not let the queue overflow."""
-        if len(self.queue) >= BATCH and not self._batch:
-            batch = list(self._take())
-            if not self._put(batch):
-                self._batch = batch
+        if len(self.queue) >= BATCH and not self._taken:
+            self._take(BATCH)
+            if self._put(self._taken):
+                self._taken = []
 
-    def _take(self) -> Iterator[Item]:
+    def write_down(self) -> None:
+        """While the store is away: what is in memory alone goes to the journal, as soon as that takes it."""
+        if len(self._taken) < MAX_RECORDS and any(map(_is_unwritten, self.queue.copy())):
+            self._take(MAX_RECORDS)
+        self._write_late()
+
+    def _take(self, count: int) -> int:
         queue = self.queue
-        for _ in range(min(BATCH, len(queue))):
+        count = min(count, len(queue))
+        for _ in range(count):
             item = queue.popleft()
             self.bytes -= item[2]
-            yield item
+            self._taken.append(item)
         if not queue:
             self.bytes = 0
+        return count
 
     def _put(self, batch: list[Item]) -> bool:
+        ends = [
+            record for record, _, _ in batch if record is not None and record.get("finality", START) > START
+        ]
         upkeep = self._upkeep
         if upkeep is None:
-            ends = _ends(batch)
             return not ends or self._delivery.append(ends, count=True)
-        self._write_late(batch)
         added: Counter[Segment] = Counter()
         for _, segment, size in batch:
             if segment is not None:
                 added[segment] += size
-        ends = [upkeep.stamped(record) for record in _ends(batch)]
-        if ends and not self._delivery.append(ends, upkeep.position(added), count=True):
+        rows = map(upkeep.stamped, ends)
+        if ends and not self._delivery.append(rows, upkeep.position(added), count=True):
             return False
         upkeep.settle(added)
         return True
 
-    def _write_late(self, batch: list[Item]) -> None:
+    def _write_late(self) -> None:
         """Write down what its own thread could not: the disk was stalled, full or away."""
-        late = [record for record, segment, _ in batch if segment is None and record is not None]
+        late = [record for record, segment, _ in self._taken if segment is None and record is not None]
         if not late or self._journal is None:
             return
         written, total = self._journal.write_many(late)
         if written is not None:
-            batch[:] = [
+            self._taken = [
                 (record, segment or written, size if segment is not None else 0)
-                for record, segment, size in batch
+                for record, segment, size in self._taken
             ]
-            batch.append((None, written, total))
+            self._taken.append((None, written, total))
 
     def leave(self) -> bool:
         """At the end: count what is nowhere; returns whether everything is in the store."""
-        for record, segment, _ in [*self._batch, *self.queue]:
-            if record is not None and segment is None and record.get("finality", START) > START:
+        self.write_down()
+        for item in (*self._taken, *self.queue):
+            record = item[0]
+            if _is_unwritten(item) and record is not None and _is_end(record):
                 self._lose("closed")
         return self.is_empty()
 
 
-def _ends(batch: list[Item]) -> list[Record]:
-    return [record for record, _, _ in batch if record is not None and record.get("finality", START) > START]
+def _is_end(record: Record) -> bool:
+    return bool(record.get("finality", START) > START)
+
+
+def _is_unwritten(item: Item) -> bool:
+    record, segment, _ = item
+    return segment is None and record is not None

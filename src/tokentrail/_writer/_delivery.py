@@ -126,12 +126,23 @@ class Delivery:
         self, rows: Sequence[Record], positions: Sequence[Position], error: Exception, *, count: bool
     ) -> bool:
         if len(rows) == 1:
-            self._set_aside(rows[0], repr(error))
+            if not self._takes(rows[0]):
+                self._set_aside(rows[0], repr(error))
             return self._append((), positions, count=False)
         half = len(rows) // 2
         return self._append(rows[:half], (), count=count) and self._append(
             rows[half:], positions, count=count
         )
+
+    def _takes(self, row: Record) -> bool:
+        """Whether the store can take a record alone, after all."""
+        try:
+            appended = self.store().append([row])
+        except Exception as error:  # noqa: BLE001  see _ask
+            self.last_error = repr(error)
+            return False
+        self._answered([row], appended, count=False)
+        return True
 
     def _set_aside(self, row: Record, reason: str) -> None:
         self.refused += 1

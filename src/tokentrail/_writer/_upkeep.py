@@ -66,7 +66,7 @@ class Upkeep:
         position may lag behind (a row delivered twice changes nothing), but must never lead.
         """
         segment = self._journal.current
-        if segment is None or segment.spilled:
+        if segment is None or segment.spilled or self._delivery.doubtful:
             return []
         size = segment.drained + added.get(segment, 0)
         if size != segment.size():
@@ -158,18 +158,18 @@ class Upkeep:
             return
         self._journal.retire()
         for old in list(self._journal.retired):
-            if old.drained == old.size():
+            if old.drained == old.size() or self._read_again(old):
                 self._drop(old)
         self._journal.let_go()
         self._delivery.append(())
 
     def housekeep(self, now: float) -> None:
         """Once a second: a new segment if one is due, bytes to the medium, a look at the quota."""
+        self._journal.look_up()
         if now < self._housekeep_at:
             return
         self._housekeep_at = now + _HOUSEKEEPING
         journal = self._journal
-        journal.tell_stalls_from_turns()
         if now >= self._measure_at:
             self._measure_at = now + _MEASURING
             self.bytes = journal.measure()

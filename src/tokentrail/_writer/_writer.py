@@ -101,6 +101,7 @@ class Writer:
         if waiting < backlog.room:
             # Without a segment (a stalled disk) the thread writes it down.
             backlog.queue.append((None if segment is not None else record, segment, size))
+            backlog.bytes += size
             if waiting == BATCH:
                 self._rouse()
 
@@ -115,7 +116,7 @@ class Writer:
             backlog.bytes += size
         else:
             self._late = self._closed
-            backlog.overflow(segment)
+            backlog.overflow(record, segment)
         if self._idle or waiting == BATCH:
             self._rouse()
 
@@ -240,6 +241,8 @@ class Writer:
         worked = not self._backlog.is_empty()
         due = bool(requests) or now >= self._delivery.retry_at
         delivered = self._backlog.deliver() if due else not self._backlog.stuck
+        if not delivered:
+            self._backlog.write_down()
         if self._upkeep is not None:
             self._upkeep.housekeep(now)
         busy = False
