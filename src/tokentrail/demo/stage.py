@@ -58,13 +58,14 @@ class Stage:
         self.tracker = tracker
         self.provider = FakeProvider()
         self._runner = asyncio.Runner()
-        self.litellm: Any = importlib.import_module("litellm")
+        # openai looks into a half-imported httpx2, which is what genai_prices brings along: import it first.
+        _load("genai_prices")
+        self.litellm = _load("litellm")
         self.litellm.suppress_debug_info = True
         self.litellm.telemetry = False
-        door: Any = importlib.import_module("tokentrail.integrations.litellm")
+        door = _load("tokentrail.integrations.litellm")
         self.litellm.callbacks = [door.TokentrailLogger(tracker)]
-        other: Any = importlib.import_module("tokentrail.integrations.langchain")
-        self.handler = other.TokentrailCallbackHandler(tracker)
+        self.handler = _load("tokentrail.integrations.langchain").TokentrailCallbackHandler(tracker)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the one event loop of the demo, in the context of this moment."""
@@ -90,13 +91,13 @@ class Stage:
 
     def chat_openai(self, model: str, **arguments: Any) -> Any:
         """A LangChain `ChatOpenAI`."""
-        made = importlib.import_module("langchain_openai").ChatOpenAI
+        made = _load("langchain_openai").ChatOpenAI
         base = self.provider.url + "/v1"
         return made(model=model, base_url=base, api_key="not-a-key", max_retries=0, **arguments)
 
     def chat_litellm(self, model: str, **arguments: Any) -> Any:
         """A LangChain `ChatLiteLLM`, which both doors see."""
-        made = importlib.import_module("langchain_litellm").ChatLiteLLM
+        made = _load("langchain_litellm").ChatLiteLLM
         base = self.provider.url + "/v1"
         return made(model=f"openai/{model}", api_base=base, api_key="not-a-key", max_retries=0, **arguments)
 
@@ -117,6 +118,10 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _load(name: str) -> Any:
+    return importlib.import_module(name)
 
 
 def _hush() -> None:

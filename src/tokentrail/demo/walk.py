@@ -15,6 +15,7 @@ from tokentrail.demo.stage import Stage, require_libraries
 from tokentrail.demo.truth import Verdict, compare
 
 TEXT, COUNT, DOLLARS, MILLISECONDS = "text", "count", "usd", "ms"
+_SPANS: Final = ("avg", "p50", "p95", "max")
 _FLUSH_SECONDS: Final = 30.0
 
 
@@ -109,7 +110,12 @@ def _show_verdicts(show: Show, verdicts: Sequence[Verdict]) -> None:
         ("status", TEXT),
         ("exact", TEXT),
     ]
-    show.table(columns, [_verdict_row(verdict) for verdict in verdicts])
+    titles = ["", *(verdict.scene for verdict in verdicts)]
+    rows = [
+        ("" if verdict.scene == before else verdict.scene, *_verdict_row(verdict))
+        for before, verdict in zip(titles, verdicts, strict=False)
+    ]
+    show.table(columns, rows)
     for verdict in verdicts:
         if verdict.problems:
             show.line(f"✗ {verdict.scene}: {'; '.join(verdict.problems)}")
@@ -119,7 +125,6 @@ def _verdict_row(verdict: Verdict) -> tuple[Any, ...]:
     sent, row = verdict.sent, verdict.row
     counts = (sent.counts if sent is not None else None) or {}
     return (
-        verdict.scene,
         sent.model if sent is not None else None,
         counts.get("input_tokens"),
         counts.get("output_tokens"),
@@ -132,7 +137,54 @@ def _verdict_row(verdict: Verdict) -> tuple[Any, ...]:
 
 
 def _show_report(show: Show, tracker: Tracker, session: str) -> None:
-    raise NotImplementedError
+    questions = tracker.stats
+    show.heading("What it cost, by provider and model")
+    columns = [
+        ("provider, model", TEXT),
+        ("calls", COUNT),
+        ("errors", COUNT),
+        ("input", COUNT),
+        ("cached", COUNT),
+        ("output", COUNT),
+        ("cost", DOLLARS),
+        ("no usage", COUNT),
+        ("no price", COUNT),
+    ]
+    rows: list[tuple[Any, ...]] = []
+    for provider in questions.breakdown(("provider", "model"), session_id=session).items:
+        rows.append((provider.key, *_amounts(provider)))
+        rows += [(f"  {model.key}", *_amounts(model)) for model in provider.items]
+    show.table(columns, rows)
+
+    show.heading("How long successful calls took")
+    spans = questions.latency("provider", session_id=session).items
+    titles = [("provider", TEXT), ("calls", COUNT), *((name, MILLISECONDS) for name in _SPANS)]
+    show.table(titles, [(one.key, one.calls, *(getattr(one, name) for name in _SPANS)) for one in spans])
+
+    _show_coverage(show, questions.overview(session_id=session))
+
+
+def _amounts(group: Any) -> tuple[Any, ...]:
+    return (
+        group.calls,
+        group.error_calls,
+        group.input_tokens,
+        group.cache_read_tokens,
+        group.output_tokens,
+        group.cost_usd,
+        group.missing_usage_calls,
+        group.unpriced_calls,
+    )
+
+
+def _show_coverage(show: Show, overview: Any) -> None:
+    usage = overview.calls - overview.missing_usage_calls
+    cost = overview.calls - overview.unpriced_calls
+    show.heading("What is not known")
+    show.line(f"usage known for {usage} of {overview.calls} calls, cost for {cost}")
+    show.line(
+        "The rest failed, was left early, never said its usage or has no known price: unknown, not zero."
+    )
 
 
 def _show_health(show: Show, tracker: Tracker) -> None:

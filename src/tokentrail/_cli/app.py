@@ -1,0 +1,152 @@
+"""The commands, one function each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tokentrail import __version__
+from tokentrail._cli import options, questions
+from tokentrail._cli.show import Show, put_json
+
+app = typer.Typer(
+    name="tokentrail",
+    help="The usage ledger for Python programs that call language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+db = typer.Typer(help="The database itself.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db, name="db")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tokentrail {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tokentrail(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """The usage ledger for Python programs that call language models."""
+
+
+@app.command()
+def demo(database: options.Database = None) -> None:
+    """Play twenty scenes against a provider on this machine, and check the ledger against the truth."""
+    from tokentrail.demo.walk import run_demo
+
+    url = None if database is None else options.settings_for(database).database_url
+    if not run_demo(Show(), url):
+        raise typer.Exit(1)
+
+
+@app.command()
+def stats(
+    by: Annotated[
+        str | None,
+        typer.Option(help="Apart by model, provider, user, session, client, call_type, status, tag, day, …"),
+    ] = None,
+    database: options.Database = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    tz: options.Zone = "UTC",
+    model: options.Model = None,
+    provider: options.Provider = None,
+    user: options.User = None,
+    session: options.Session = None,
+    client: options.Client = None,
+    call_type: options.CallType = None,
+    status: options.Status = None,
+    tag: options.Tag = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Calls, tokens, cost and latency: in all, or apart by something."""
+    asked = options.filters(
+        since,
+        until,
+        tz,
+        model=model,
+        provider=provider,
+        user_id=user,
+        session_id=session,
+        client_id=client,
+        call_type=call_type,
+        status=status,
+        tag=tag,
+    )
+    questions.stats(options.settings_for(database), by, asked, as_json=as_json)
+
+
+@app.command()
+def calls(
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 20,
+    database: options.Database = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    tz: options.Zone = "UTC",
+    model: options.Model = None,
+    provider: options.Provider = None,
+    user: options.User = None,
+    session: options.Session = None,
+    client: options.Client = None,
+    call_type: options.CallType = None,
+    status: options.Status = None,
+    tag: options.Tag = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """The latest calls, one line each."""
+    asked = options.filters(
+        since,
+        until,
+        tz,
+        model=model,
+        provider=provider,
+        user_id=user,
+        session_id=session,
+        client_id=client,
+        call_type=call_type,
+        status=status,
+        tag=tag,
+    )
+    questions.calls(options.settings_for(database), limit, asked, as_json=as_json)
+
+
+@app.command()
+def top(
+    database: options.Database = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show one picture and end; in a pipe always so.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """The calls that run right now, in every process that writes to the ledger."""
+    from tokentrail._cli.top import picture, running_calls, watch
+    from tokentrail._journal import journal_folder
+
+    settings, show = options.settings_for(database), Show()
+    folder = journal_folder(settings.data_dir, settings.database_url)
+    if as_json:
+        put_json("running", calls=running_calls(folder))
+    elif once or not show.console.is_terminal:
+        show.put(picture(running_calls(folder)))
+    else:
+        watch(folder, show)
+
+
+@app.command("import")
+def import_(database: options.Database = None, as_json: options.AsJson = False) -> None:
+    """Bring into the database what processes have journaled, the dead ones' too."""
+    questions.import_now(options.settings_for(database), as_json=as_json)
+
+
+@db.command()
+def upgrade(database: options.Database = None) -> None:
+    """Bring the tables of a database to this version."""
+    questions.upgrade(options.settings_for(database))

@@ -1,0 +1,116 @@
+"""Numbers, tables and JSON on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+UNKNOWN: Final = "–"  # noqa: RUF001  (an en dash, which no number begins with)
+SCHEMA_VERSION: Final = 1
+TEXT, COUNT, DOLLARS, MILLISECONDS, SHARE, TIME = "text", "count", "usd", "ms", "share", "time"
+"""Kinds of column: how its values are written. `None` is unknown in each of them, and never 0."""
+
+Column = tuple[str, str]
+_PIPE_WIDTH: Final = 240
+
+
+class Show:
+    """Writes for people."""
+
+    def __init__(self) -> None:
+        # Without a terminal there is no width to fold at, and programs grep whole lines.
+        wide = None if sys.stdout.isatty() else _PIPE_WIDTH
+        self.console = Console(highlight=False, markup=False, emoji=False, width=wide)
+
+    def line(self, text: str = "") -> None:
+        """A line of text, or several."""
+        for one in text.split("\n"):
+            self.console.print(Text(harmless(one)), soft_wrap=True)
+
+    def heading(self, text: str) -> None:
+        """A line above what follows."""
+        self.console.print()
+        self.console.print(Text(harmless(text), style="bold"))
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+        """A table; `columns` are titles and kinds, cells are plain values."""
+        self.console.print(build_table(columns, rows))
+
+    def put(self, what: RenderableType) -> None:
+        """Something of Rich's own."""
+        self.console.print(what)
+
+
+def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
+    """A table with numbers to the right, and the same number of decimals down a column."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title, kind in columns:
+        right = kind not in (TEXT, TIME)
+        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    cells = [list(row) for row in rows]
+    written = [written_column(kind, [row[index] for row in cells]) for index, (_, kind) in enumerate(columns)]
+    for row in zip(*written, strict=True):
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def written_column(kind: str, values: Sequence[Any]) -> list[str]:
+    """The values of a column as they are written; unknown ones as a dash."""
+    places = _decimals(kind, [value for value in values if isinstance(value, (int, float)) and value])
+    return [UNKNOWN if value is None else _written(kind, value, places) for value in values]
+
+
+def written(kind: str, value: Any) -> str:
+    """A single value as it is written in a column of its kind."""
+    return written_column(kind, [value])[0]
+
+
+def _decimals(kind: str, known: Sequence[float]) -> int:
+    if kind == COUNT:
+        return 0 if all(float(value).is_integer() for value in known) else 1
+    if kind == SHARE:
+        return 1
+    smallest = min((abs(value) for value in known), default=1.0)
+    if kind == DOLLARS:
+        return 2 if smallest >= 1 else 4 if smallest >= 0.01 else 6
+    return 0 if smallest >= 10 else 1
+
+
+def _written(kind: str, value: Any, places: int) -> str:
+    if kind == TIME:
+        return written_time(value)
+    if kind == TEXT or not isinstance(value, (int, float)):
+        return harmless(str(value))
+    if kind == SHARE:
+        return f"{value * 100:.{places}f} %"
+    return f"{'$' if kind == DOLLARS else ''}{value:,.{places}f}"
+
+
+def written_time(moment: Any) -> str:
+    """A moment to the second, in its own zone."""
+    if moment is None:
+        return UNKNOWN
+    if isinstance(moment, datetime):
+        return moment.strftime("%Y-%m-%d %H:%M:%S")
+    return harmless(str(moment))
+
+
+def harmless(text: str) -> str:
+    """Text without control characters: a model's name is a stranger's word and must not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def put_json(kind: str, **content: Any) -> None:
+    """One JSON object for programs, with the version of its form."""
+    body = {"schema_version": SCHEMA_VERSION, "kind": kind, **content}
+    sys.stdout.write(json.dumps(body, ensure_ascii=False, indent=2, default=str) + "\n")
