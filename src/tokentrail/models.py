@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Dialect,
+    Float,
     Integer,
     Text,
     or_,
@@ -102,6 +103,14 @@ class Scaled(TypeDecorator[float]):
     impl = Int64
     cache_ok = True
 
+    class comparator_factory(TypeDecorator.Comparator[float]):  # noqa: N801  SQLAlchemy's name
+        """`cost_usd > 0.5` compares dollars; `cost_usd * 2` multiplies by a plain number."""
+
+        def operate(self, op: Any, *other: Any, **options: Any) -> Any:
+            if op not in (operators.mul, operators.truediv, operators.floordiv, operators.mod):
+                return super().operate(op, *other, **options)
+            return type_coerce(op(type_coerce(self.expr, Float), *other), self.type)
+
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
@@ -112,12 +121,6 @@ class Scaled(TypeDecorator[float]):
     def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
         # PostgreSQL sums integers into Decimal.
         return None if value is None else int(value) / self.scale
-
-    def coerce_compared_value(self, op: Any, value: Any) -> Any:
-        # `cost_usd > 0.5` compares dollars; `cost_usd * 2` multiplies by a plain number.
-        if op in (operators.mul, operators.truediv, operators.floordiv, operators.mod):
-            return self.impl_instance.coerce_compared_value(op, value)
-        return self
 
 
 class JsonText(TypeDecorator[Any]):
