@@ -1,4 +1,4 @@
-"""The command line, run as users run it: in a process of its own."""
+"""The command line: in a process of its own where that matters, else in this one, which is quicker."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from tokentrail import __version__
+from tokentrail._cli import main
 from tokentrail._cli.show import UNKNOWN
 from tokentrail._tracker import Tracker
 
@@ -34,8 +35,35 @@ tracker.close()
 """
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Command:
+    """The command line in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capsys, self._monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *arguments: str) -> Done:
+        self._capsys.readouterr()
+        self._monkeypatch.setattr(sys, "argv", ["tokentrail", *arguments])
+        return Done(main(), *self._capsys.readouterr())
+
+    def answer(self, *arguments: str) -> dict[str, Any]:
+        return parsed(self(*arguments, "--json"))
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return Command(capsys, monkeypatch)
+
+
+def run(*arguments: str, **environment: str) -> Done:
+    """The command line in a process of its own."""
+    done = subprocess.run(
         [PYTHON, "-m", "tokentrail", *arguments],
         capture_output=True,
         text=True,
@@ -43,10 +71,15 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, "NO_COLOR": "1", **environment},
         check=False,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def answer(*arguments: str) -> dict[str, Any]:
-    done = run(*arguments, "--json")
+    """The JSON of a process of its own."""
+    return parsed(run(*arguments, "--json"))
+
+
+def parsed(done: Done) -> dict[str, Any]:
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["schema_version"] == 1
@@ -86,9 +119,9 @@ def test_stats_at_a_glance(ledger: str) -> None:
     assert found["latency"]["p95"] == 1500
 
 
-def test_stats_for_people(ledger: str) -> None:
+def test_stats_for_people(ledger: str, command: Command) -> None:
     """Numbers have thousands separators, what is unknown is a dash, and totals name their hole."""
-    done = run("stats", "--database", ledger)
+    done = command("stats", "--database", ledger)
     assert done.returncode == 0
     unpriced = next(line for line in done.stdout.splitlines() if line.startswith("acme-large-1"))
     assert unpriced.split()[:3] == ["acme-large-1", "1", "0"]
@@ -97,60 +130,65 @@ def test_stats_for_people(ledger: str) -> None:
     assert "usage known for 3 of 5 calls, cost for 2" in done.stdout
 
 
-def test_stats_apart(ledger: str) -> None:
+def test_stats_apart(ledger: str, command: Command) -> None:
     """`--by` takes short words, and two fields with the second inside the first."""
-    found = answer("stats", "--by", "user", "--database", ledger)["breakdown"]
+    found = command.answer("stats", "--by", "user", "--database", ledger)["breakdown"]
     assert found["by"] == ["user_id"]
     assert {item["key"]: item["calls"] for item in found["items"]} == {"alice": 4, None: 1}
-    two = answer("stats", "--by", "provider,model", "--database", ledger)["breakdown"]["items"]
+    two = command.answer("stats", "--by", "provider,model", "--database", ledger)["breakdown"]["items"]
     inner = {item["key"]: {one["key"] for one in item["items"]} for item in two}
     assert inner == {"openai": {"gpt-4o-mini", "acme-large-1"}, "anthropic": {"claude-haiku-4-5"}}
-    text = run("stats", "--by", "provider,model", "--database", ledger).stdout
+    text = command("stats", "--by", "provider,model", "--database", ledger).stdout
     assert "\n  claude-haiku-4-5" in text
 
 
-def test_stats_by_day_in_a_zone(ledger: str) -> None:
+def test_stats_by_day_in_a_zone(ledger: str, command: Command) -> None:
     """Days are days of the zone that is asked for."""
-    points = answer("stats", "--by", "day", "--tz", "Europe/Berlin", "--database", ledger)["timeseries"]
+    points = command.answer("stats", "--by", "day", "--tz", "Europe/Berlin", "--database", ledger)[
+        "timeseries"
+    ]
     days = {point["bucket"][:10]: point["calls"] for point in points["points"]}
     assert days == {"2026-03-01": 4, "2026-03-02": 1}
-    text = run("stats", "--by", "day", "--tz", "Europe/Berlin", "--database", ledger).stdout
+    text = command("stats", "--by", "day", "--tz", "Europe/Berlin", "--database", ledger).stdout
     assert "day (Europe/Berlin)" in text
     assert "\n2026-03-02 " in text
 
 
-def test_filters_and_windows(ledger: str) -> None:
+def test_filters_and_windows(ledger: str, command: Command) -> None:
     """Filters and windows reach the question; a date as end includes its day; spans are before now."""
     database = ("--database", ledger)
-    assert answer("stats", "--model", "GPT-*", *database)["overview"]["calls"] == 3
-    assert answer("stats", "--status", "error", "--status", "timeout", *database)["overview"]["calls"] == 1
+    assert command.answer("stats", "--model", "GPT-*", *database)["overview"]["calls"] == 3
+    assert (
+        command.answer("stats", "--status", "error", "--status", "timeout", *database)["overview"]["calls"]
+        == 1
+    )
     window = ("--since", "2026-03-01T09:00", "--until", "2026-03-01")
-    assert answer("stats", *window, *database)["overview"]["calls"] == 1
-    assert answer("stats", "--since", "30min", *database)["overview"]["calls"] == 0
-    assert "No calls match." in run("stats", "--user", "nobody", *database).stdout
+    assert command.answer("stats", *window, *database)["overview"]["calls"] == 1
+    assert command.answer("stats", "--since", "30min", *database)["overview"]["calls"] == 0
+    assert "No calls match." in command("stats", "--user", "nobody", *database).stdout
 
 
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def test_calls(ledger: str) -> None:
+def test_calls(ledger: str, command: Command) -> None:
     """`calls` has the newest first, as many as asked for, every field in a fixed order."""
-    found = answer("calls", "--limit", "2", "--database", ledger)
+    found = command.answer("calls", "--limit", "2", "--database", ledger)
     assert (found["total"], len(found["items"])) == (5, 2)
     newest = found["items"][0]
     assert (newest["model"], newest["started_at"]) == ("claude-haiku-4-5", "2026-03-01T23:30:00Z")
     assert list(newest)[:2] == ["id", "finality"]
-    text = run("calls", "--tz", "Europe/Berlin", "--database", ledger).stdout
+    text = command("calls", "--tz", "Europe/Berlin", "--database", ledger).stdout
     assert "2026-03-02 00:30:00" in text
     assert "error (RateLimitError)" in text
     assert "5 of 5 calls" in text
 
 
-def test_a_name_cannot_steer_the_terminal(url: str) -> None:
+def test_a_name_cannot_steer_the_terminal(url: str, command: Command) -> None:
     """Control characters in a stranger's words are not written to the terminal."""
     with Tracker(url) as tracker:
         tracker.record(model="evil\x1b[2J[bold]name", usage={"prompt_tokens": 1, "completion_tokens": 1})
-    done = run("calls", "--database", url)
+    done = command("calls", "--database", url)
     assert "\x1b" not in done.stdout
     assert "[bold]name" in done.stdout
 
@@ -180,25 +218,31 @@ def test_an_empty_ledger_says_how_to_fill_it() -> None:
         (["stats", "--since", "2026-02-02", "--until", "2026-01-01"], "lies before"),
     ],
 )
-def test_mistakes_are_one_sentence(arguments: list[str], said: str) -> None:
+def test_mistakes_are_one_sentence(arguments: list[str], said: str, command: Command) -> None:
     """A wrong option, setting or database gives one sentence on stderr and exit code 2, no traceback."""
-    done = run(*arguments)
+    done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unknown_option_is_exit_2() -> None:
+def test_a_mistake_in_a_process_of_its_own() -> None:
+    """The exit code reaches the shell."""
+    done = run("stats", "--by", "weather")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+def test_an_unknown_option_is_exit_2(command: Command) -> None:
     """Options that do not exist, and values out of range, are exit code 2 as well."""
-    assert run("stats", "--nonsense").returncode == 2
-    assert run("calls", "--limit", "0").returncode == 2
+    assert command("stats", "--nonsense").returncode == 2
+    assert command("calls", "--limit", "0").returncode == 2
 
 
-def test_a_damaged_database(tmp_path: Path) -> None:
+def test_a_damaged_database(tmp_path: Path, command: Command) -> None:
     """A file that is no database is said to be one, and is left as it is."""
     file = tmp_path / "broken.db"
     file.write_bytes(b"this is no database at all" * 100)
-    done = run("stats", "--database", str(file))
+    done = command("stats", "--database", str(file))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert str(file) in done.stderr
@@ -335,12 +379,12 @@ def _more(terminal: int) -> bool:
         return False  # what Linux says when the other side has closed
 
 
-def test_db_upgrade_makes_the_tables(url: str) -> None:
+def test_db_upgrade_makes_the_tables(url: str, command: Command) -> None:
     """`db upgrade` makes or brings up the tables, and may be repeated."""
     for _ in range(2):
-        done = run("db", "upgrade", "--database", url)
+        done = command("db", "upgrade", "--database", url)
         assert (done.returncode, done.stderr) == (0, "")
-    assert answer("calls", "--database", url)["total"] == 0
+    assert command.answer("calls", "--database", url)["total"] == 0
 
 
 def test_the_environment_names_the_database(ledger: str) -> None:
