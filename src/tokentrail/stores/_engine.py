@@ -94,8 +94,9 @@ def make_engine(url: URL) -> Engine:
 def _prepare(connection: Any, _: object) -> None:
     connection.isolation_level = None  # we begin transactions ourselves, see _begin
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    # Before the first table: it cannot be changed afterwards. A no-op in a file that has tables.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+        # Before the first table; later it cannot be changed, and asking for it would write to the file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
 

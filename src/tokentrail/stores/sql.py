@@ -63,7 +63,11 @@ class SqlStore:
         self._lock = threading.Lock()
         self._shapes = Shapes(self._engine.dialect.name)
         self._postgres = self._engine.dialect.name == "postgresql"
-        self._open(recover=recover)
+        try:
+            self._open(recover=recover)
+        except BaseException:
+            self.close()
+            raise
 
     # --- opening ---------------------------------------------------------------------------------
 
