@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
+import pickle
 import sys
 import time
 from collections import namedtuple
@@ -192,6 +194,12 @@ def test_langchain_objects() -> None:
     assert normalize_usage(messages.AIMessage("x", response_metadata=ollama))[:3] == (120, 37, 157)
     old = outputs.LLMResult(generations=[[outputs.Generation(text="x")]], llm_output={"token_usage": FULL})
     assert normalize_usage(old) == FULL_USAGE
+    both = outputs.LLMResult(generations=[twice], llm_output={"token_usage": {"prompt_tokens": 1}})
+    assert normalize_usage(both) == plain
+    cohere = messages.AIMessage(
+        "x", response_metadata={"token_count": {"input_tokens": 120.0, "output_tokens": 37.0}}
+    )
+    assert normalize_usage(cohere)[:3] == (120, 37, 157)
     failed = outputs.LLMResult(generations=[[]])
     assert normalize_usage(failed).flags == ("missing_usage",)
 
@@ -326,6 +334,14 @@ def test_sums_beyond_a_column() -> None:
     usage = normalize_usage({"prompt_tokens": 2**63 - 1, "completion_tokens": 2**63 - 1})
     assert usage.total_tokens is None
     assert "invalid:total_tokens" in usage.flags
+
+
+def test_usage_is_plain_data() -> None:
+    """A Usage can be compared, hashed, copied and pickled, with and without details."""
+    for usage in (Usage(), FULL_USAGE, normalize_usage(FULL)):
+        assert pickle.loads(pickle.dumps(usage)) == usage == copy.deepcopy(usage)
+    assert len({FULL_USAGE, normalize_usage(FULL), Usage()}) == 2
+    assert (FULL_USAGE.prompt_tokens, FULL_USAGE.completion_tokens) == (120, 37)
 
 
 # --- properties ----------------------------------------------------------------------------------

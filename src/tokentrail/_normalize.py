@@ -236,9 +236,10 @@ def _overwrite(merged: Counts, counts: Counts) -> None:
         if number > 0 or (number == 0 and not merged.known.get(field)):
             merged.known[field] = number
             merged.bad.pop(field, None)
-    if TOTAL not in known and (known.get(INPUT) or known.get(OUTPUT)):
-        # A total of earlier parts says nothing about these.
-        merged.known.pop(TOTAL, None)
+    if not known.get(TOTAL) and (known.get(INPUT) or known.get(OUTPUT)):
+        wholes = [merged.known[field] for field in (INPUT, OUTPUT) if field in merged.known]
+        if merged.known.get(TOTAL) != sum(wholes):  # a total of earlier parts says nothing about these
+            merged.known.pop(TOTAL, None)
     for field, kind in counts.bad.items():
         if field not in merged.known:
             merged.bad.setdefault(field, kind)
@@ -336,6 +337,7 @@ _SILENT: Final = frozenset(
     {"content_block_start", "content_block_delta", "content_block_stop", "message_stop", "ping"}
 )
 """Types of Anthropic's events that never hold usage."""
+_COUNTED_WHILE_RUNNING: Final = ("usage", "eval_count", "prompt_eval_count")
 
 
 def _may_carry(chunk: object) -> bool:
@@ -355,10 +357,20 @@ def _may_carry(chunk: object) -> bool:
 
 def _fields_may_carry(fields: dict[str, Any]) -> bool:
     if "choices" in fields:
-        return fields.get("usage") is not None or fields.get("x_groq") is not None
+        if fields.get("usage") is not None or fields.get("x_groq") is not None:
+            return True
+        choices = fields["choices"]
+        return type(choices) is list and bool(choices) and _has_usage(choices[0])
     if "usage_metadata" in fields:
         return fields["usage_metadata"] is not None or bool(fields.get("response_metadata"))
     kind = fields.get("type")
     if type(kind) is str and (kind in _SILENT or kind.endswith(".delta")):
         return fields.get("usage") is not None or "amazon-bedrock-invocationMetrics" in fields
-    return fields.get("done") is not False
+    return fields.get("done") is not False or not fields.keys().isdisjoint(_COUNTED_WHILE_RUNNING)
+
+
+def _has_usage(choice: Any) -> bool:
+    if type(choice) is dict:
+        return choice.get("usage") is not None
+    own, extra = getattr(choice, "__dict__", None), getattr(choice, "__pydantic_extra__", None)
+    return (type(own) is dict and own.get("usage") is not None) or (type(extra) is dict and "usage" in extra)

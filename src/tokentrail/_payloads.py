@@ -9,12 +9,16 @@ from itertools import islice
 from typing import Any, Final
 
 from tokentrail._shapes import (
+    ANTHROPIC_SIGNS,
     AUDIO,
+    CACHE,
     COUNTERS,
     DETAIL_KEYS,
     DETAILS,
     INPUT,
+    INPUT_DETAILS,
     LANGCHAIN_DETAILS,
+    LISTS,
     OUTPUT,
     PART_KEYS,
     SHAPES,
@@ -72,6 +76,8 @@ def count_of(value: object) -> int:
 
 def _count_of_text(text: str) -> int:
     text = text[:64].strip()
+    if "_" in text:  # Python's own spelling of digits, nobody else's
+        raise ValueError(text)
     return int(text) if text.isdecimal() else _count_of_float(float(text))
 
 
@@ -206,6 +212,9 @@ def find(payload: object, shape: str | None = None, depth: int = _DEPTH) -> Foun
         return _UNREADABLE
     if _holds_counts(fields):
         return Found(fields, shape)
+    found = _find_in_generations(fields.get("generations"), shape, depth)
+    if found.readable:
+        return found
     unreadable = False
     for name in WRAPPERS:
         inner = fields.get(name)
@@ -217,14 +226,11 @@ def find(payload: object, shape: str | None = None, depth: int = _DEPTH) -> Foun
                 found.witness = _raw_beside(fields, shape, depth)
             return found
         unreadable = unreadable or (name in USAGE_WRAPPERS and not found.readable)
-    found = _find_in_generations(fields.get("generations"), shape, depth)
-    if found.readable:
-        return found
     return _UNREADABLE if unreadable else Found(fields, shape)
 
 
 def _find_in(name: str, inner: object, shape: str | None, depth: int) -> Found:
-    if name == "results" and isinstance(inner, (list, tuple)) and inner:
+    if name in LISTS and isinstance(inner, (list, tuple)) and inner:
         inner = inner[0]
     hint = "langchain" if name == "usage_metadata" else "cohere" if name == "token_count" else shape
     found = find(inner, hint, depth - 1)
@@ -280,10 +286,18 @@ class Counts:
         self.camel = False
 
     def tell_shape(self, named: str | None) -> None:
-        """Take the named shape if one of its words for input or output is there, else what the keys tell."""
+        """Take the named shape if one of its words for input or output is there, else what the keys tell.
+
+        Two names give way to stronger signs: Anthropic's raw usage lies beside LangChain's form in the same
+        message and shares its words, and a speaker who details its input has its cache inside.
+        """
         shape = SHAPES.get(named) if named else None
-        if shape is not None and any(key in self.keys for key, field in shape.keys.items() if field != TOTAL):
-            self.shape = shape
+        if shape is not None and shape.outside >= CACHE and not self.keys.isdisjoint(INPUT_DETAILS):
+            shape = None
+        words = shape.keys.items() if shape is not None else ()
+        if shape is not None and any(key in self.keys for key, field in words if field != TOTAL):
+            raw = shape.zero_unknown and not ANTHROPIC_SIGNS.isdisjoint(self.keys)
+            self.shape = SHAPES["anthropic"] if raw else shape
         else:
             self.shape = detect(self.keys, self.inner, camel=self.camel)
 

@@ -90,6 +90,8 @@ SHAPES: Final[Mapping[str, Shape]] = {
         Shape("hunyuan", _PROMPT_COMPLETION),
         Shape("oci", _PROMPT_COMPLETION),
         Shape("nova_sonic", _keys("total_input_tokens", "total_output_tokens")),
+        Shape("coze", _keys("input_count", "output_count")),
+        Shape("aleph_alpha", _keys("num_tokens_prompt_total", "num_tokens_generated")),
         Shape("huggingface", _keys("input_length prompt_length", "generated_tokens")),
         Shape("llama_cpp", _keys("tokens_evaluated", "tokens_predicted")),
     )
@@ -111,6 +113,7 @@ PART_KEYS: Final[Mapping[str, str]] = _parts(
         "cache_read_tokens cache_read_input_tokens cached_tokens cached_input_tokens"
         " prompt_cache_hit_tokens cached_content_token_count cache_read_input_token_count"
         " cached_prompt_tokens prompt_cached_tokens cached_prompt_text_tokens input_cached_tokens"
+        " total_cached_tokens"
     ),
     cache_creation_tokens=(
         "cache_creation_tokens cache_creation_input_tokens cache_write_tokens cache_write_input_tokens"
@@ -118,7 +121,8 @@ PART_KEYS: Final[Mapping[str, str]] = _parts(
     ),
     reasoning_tokens=(
         "reasoning_tokens thoughts_token_count thinking_tokens reasoning_output_tokens"
-        " output_reasoning_tokens completion_reasoning_tokens reasoning_token_count"
+        " output_reasoning_tokens completion_reasoning_tokens reasoning_token_count total_reasoning_tokens"
+        " total_thought_tokens"
     ),
     input_audio_tokens="input_audio_tokens prompt_audio_tokens audio_input_tokens",
     output_audio_tokens="output_audio_tokens completion_audio_tokens audio_output_tokens",
@@ -154,6 +158,7 @@ DETAILS: Final[Mapping[str, str]] = {
 }
 """Objects (or Gemini's lists of modalities) inside a usage payload that split one of its wholes."""
 
+INPUT_DETAILS: Final = frozenset(key for key, side in DETAILS.items() if side == "input")
 LANGCHAIN_DETAILS: Final = ("input_token_details", "output_token_details")
 COUNTERS: Final = frozenset({"cache_creation", "server_tool_use"})
 """Objects beside the wholes that hold further counts: Anthropic's writes by time to live, its tools."""
@@ -188,9 +193,14 @@ WRAPPERS: Final = (
     "llm_output",
     "body",
     "completion",
+    "result",
     "results",
+    "choices",
+    "metrics",
 )
 """Where a whole response, chunk or event may hold its usage, best first."""
+LISTS: Final = frozenset({"results", "choices"})
+"""Those of them that are lists; the first entry may hold it (watsonx; Moonshot's last chunk)."""
 
 _NO_COUNT: Final = re.compile(
     r"time|latency|duration|second|cost|price|(^|_)(ms|ns|us|created|at|max|min|limit|budget|remaining|avg|rate)(_|$)"
@@ -205,7 +215,9 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 @lru_cache(maxsize=1024)
 def snake(key: str) -> str:
     """A key in snake case: `promptTokenCount`, `PromptTokens` and `prompt-tokens` meet their brothers."""
-    return _HUMP.sub("_", key).replace("-", "_").lower() if len(key) <= 64 else ""
+    if len(key) > 64:
+        return ""
+    return _HUMP.sub("_", key).replace("-", "_").lower().removeprefix("x_amzn_bedrock_")
 
 
 @lru_cache(maxsize=1024)
@@ -252,7 +264,7 @@ def detect(keys: Iterable[str], details: Iterable[str] = (), *, camel: bool = Fa
         return SHAPES["openai_responses"]
     if camel:
         return SHAPES["bedrock_converse"]
-    if not present.isdisjoint(_ANTHROPIC_SIGNS):
+    if not present.isdisjoint(ANTHROPIC_SIGNS):
         return SHAPES["anthropic"]
     return SHAPES["langchain" if "total_tokens" in present else "openai_responses"]
 
@@ -265,6 +277,8 @@ _SIGNS: Final = (
     ("bedrock_invoke", frozenset({"input_token_count"})),
     ("nova_sonic", frozenset({"total_input_tokens", "total_output_tokens"})),
     ("cohere", frozenset({"tokens", "billed_units"})),
+    ("coze", frozenset({"input_count", "output_count"})),
+    ("aleph_alpha", frozenset({"num_tokens_prompt_total", "num_tokens_generated"})),
     ("huggingface", frozenset({"generated_tokens"})),
     ("llama_cpp", frozenset({"tokens_evaluated", "tokens_predicted"})),
 )
@@ -272,6 +286,6 @@ _PROMPT_COMPLETION_SIGNS: Final = frozenset({"prompt_tokens", "completion_tokens
 _OPENAI_DETAILS: Final = frozenset(
     {"text_tokens", "audio_tokens", "image_tokens", "cached_tokens", "reasoning_tokens"}
 )
-_ANTHROPIC_SIGNS: Final = frozenset(
+ANTHROPIC_SIGNS: Final = frozenset(
     {"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation", "server_tool_use"}
 )

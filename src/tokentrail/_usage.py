@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 NO_DETAILS: Mapping[str, int] = MappingProxyType({})
 
@@ -34,6 +34,13 @@ class Usage(NamedTuple):
     output_audio_tokens: int | None = None
     details: Mapping[str, int] = NO_DETAILS
     flags: tuple[str, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as plain data: `details` may be a read-only view, which neither can take."""
+        return Usage, (*self[:8], dict(self.details), self.flags)
+
+    def __hash__(self) -> int:
+        return hash((*self[:8], frozenset(self.details.items()), self.flags))
 
     @property
     def reported(self) -> bool:
