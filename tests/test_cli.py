@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from rich.console import Console
 
 from tokentrail import __version__
 from tokentrail._cli import main
-from tokentrail._cli.show import UNKNOWN
+from tokentrail._cli.show import UNKNOWN, Show
 from tokentrail._tracker import Tracker
 
 PYTHON = sys.executable
@@ -392,3 +394,24 @@ def test_the_environment_names_the_database(ledger: str) -> None:
     done = run("stats", "--json", TOKENTRAIL_DATABASE_URL=ledger)
     assert json.loads(done.stdout)["overview"]["calls"] == 5
     assert answer("stats", "--database", ledger.removeprefix("sqlite:///"))["overview"]["calls"] == 5
+
+
+@pytest.mark.parametrize("width", [40, 70, 90, 200])
+def test_no_terminal_is_too_narrow_for_a_number(width: int) -> None:
+    """On a narrow terminal columns are left out and words are folded; no digit of a number is lost."""
+    columns = [
+        ("model", "text"),
+        ("calls", "count"),
+        ("total", "count"),
+        ("cost", "usd"),
+        ("no usage", "count"),
+    ]
+    rows = [("a-model-with-a-long-name", 1, 1234567890, 0.000123, 4), ("other", None, 5, None, 0)]
+    console = Console(width=width, file=io.StringIO(), markup=False)
+    show = Show()
+    show.console = console
+    show.table(columns, rows)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "$0.000123" in text
+    assert ("1,234,567,890" in text) == ("total" in text)
+    assert ("no usage" in text) == (width >= 70)

@@ -39,7 +39,7 @@ def tokentrail(
 
 @app.command()
 def demo(database: options.Database = None) -> None:
-    """Play twenty scenes against a provider on this machine, and check the ledger against the truth."""
+    """Play LiteLLM and LangChain against a provider on this machine; check every row against it."""
     from tokentrail.demo.walk import run_demo
 
     url = None if database is None else options.settings_for(database).database_url
@@ -135,7 +135,7 @@ def top(
     if as_json:
         put_json("running", calls=running_calls(folder))
     elif once or not show.console.is_terminal:
-        show.put(picture(running_calls(folder)))
+        show.put(picture(running_calls(folder), show.console.width))
     else:
         watch(folder, show)
 

@@ -56,6 +56,12 @@ _AMOUNTS: Final = (
     ("no price", "unpriced_calls", COUNT),
 )
 """Title, attribute of `Amounts`, kind."""
+_PARTS: Final = (
+    ("input", "input_tokens"),
+    ("of it cached", "cache_read_tokens"),
+    ("output", "output_tokens"),
+    ("of it reasoning", "reasoning_tokens"),
+)
 _CALLS: Final = (
     ("model", "model", TEXT),
     ("provider", "provider", TEXT),
@@ -139,20 +145,14 @@ def _series(questions: Stats, settings: Settings, by: str, asked: dict[str, Any]
 
 def show_glance(show: Show, overview: Overview, latency: Latency, tz: str) -> None:
     """Calls, tokens, dollars and latency in a few lines."""
-    ends = ("success", "error", "timeout", "cancelled", "abandoned", "interrupted")
-    counts = [(end, getattr(overview, f"{end}_calls")) for end in ends]
-    told = [f"{count:,} {end}" for end, count in counts if count]
-    show.line(f"calls     {overview.calls:,}  ({', '.join(told)}; timeouts are errors)")
-    tokens = [
-        f"{written(COUNT, getattr(overview, name))} {title}"
-        for title, name in (
-            ("input", "input_tokens"),
-            ("of it cached", "cache_read_tokens"),
-            ("output", "output_tokens"),
-            ("of it reasoning", "reasoning_tokens"),
-        )
+    show.line(f"calls     {overview.calls:,}  ({', '.join(_outcomes(overview))})")
+    parts = [
+        f"{written(COUNT, count)} {title}"
+        for title, name in _PARTS
+        if (count := getattr(overview, name)) is not None
     ]
-    show.line(f"tokens    {written(COUNT, overview.total_tokens)}  ({', '.join(tokens)})")
+    told = f"  ({', '.join(parts)})" if parts else ""
+    show.line(f"tokens    {written(COUNT, overview.total_tokens)}{told}")
     show.line(f"cost      {written(DOLLARS, overview.cost_usd)}")
     spans = [f"{name} {written(MILLISECONDS, getattr(latency, name))}" for name in ("p50", "p95", "p99")]
     show.line(f"latency   {', '.join(spans)} ms, of successful calls")
@@ -160,6 +160,15 @@ def show_glance(show: Show, overview: Overview, latency: Latency, tz: str) -> No
     first, last = (written_time(None if one is None else one.astimezone(ZoneInfo(tz))) for one in span)
     show.line(f"between   {first} and {last} ({tz})")
     show.line()
+
+
+def _outcomes(overview: Overview) -> list[str]:
+    failed = f"{overview.error_calls:,} failed"
+    if overview.timeout_calls:
+        failed += f", {overview.timeout_calls:,} of them by timeout"
+    stopped = ("cancelled", "abandoned", "interrupted")
+    counts = [(word, getattr(overview, f"{word}_calls")) for word in stopped]
+    return [f"{overview.success_calls:,} success", failed, *(f"{n:,} {word}" for word, n in counts if n)]
 
 
 def show_breakdown(show: Show, answer: Breakdown) -> None:

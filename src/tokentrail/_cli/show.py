@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,24 @@ TEXT, COUNT, DOLLARS, MILLISECONDS, SHARE, TIME = "text", "count", "usd", "ms", 
 
 Column = tuple[str, str]
 _PIPE_WIDTH: Final = 240
+_GAP: Final = 3
+_WORD: Final = 12
+"""Characters to which a column of words may be folded."""
+_FIRST_TO_GO: Final = (
+    "no price",
+    "no usage",
+    "process",
+    "door",
+    "session",
+    "cached",
+    "avg ms",
+    "type",
+    "provider",
+    "total",
+    "user",
+    "ms",
+)
+"""Titles of the columns that are left out where a terminal is narrow, in this order."""
 
 
 class Show:
@@ -42,24 +60,57 @@ class Show:
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
         """A table; `columns` are titles and kinds, cells are plain values."""
-        self.console.print(build_table(columns, rows))
+        self.put(build_table(columns, rows, self.console.width))
 
     def put(self, what: RenderableType) -> None:
-        """Something of Rich's own."""
+        """Something of Rich's own; wider than the terminal rather than with digits cut off."""
+        least = _least_width(what)
+        if least > self.console.width:
+            self.console.width = least
         self.console.print(what)
 
 
-def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> Table:
-    """A table with numbers to the right, and the same number of decimals down a column."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title, kind in columns:
-        right = kind not in (TEXT, TIME)
-        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=right)
+def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width: int) -> Table:
+    """A table with numbers to the right, and the same number of decimals down a column.
+
+    Where it is too wide, columns are left out that matter least, and words are folded; never a number.
+    """
     cells = [list(row) for row in rows]
-    written = [written_column(kind, [row[index] for row in cells]) for index, (_, kind) in enumerate(columns)]
-    for row in zip(*written, strict=True):
+    written = {
+        title: written_column(kind, [row[index] for row in cells])
+        for index, (title, kind) in enumerate(columns)
+    }
+    shown = list(columns)
+    for title in _FIRST_TO_GO:
+        if sum(_room(column, written[column[0]]) for column in shown) <= width:
+            break
+        shown = [column for column in shown if column[0] != title]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title, kind in shown:
+        whole = max(map(len, (title, *written[title])))
+        words = kind == TEXT
+        table.add_column(
+            title,
+            justify="left" if kind in (TEXT, TIME) else "right",
+            overflow="fold",
+            no_wrap=not words,
+            min_width=min(whole, _WORD) if words else whole,
+        )
+    for row in zip(*(written[title] for title, _ in shown), strict=True):
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+def _room(column: Column, cells: Sequence[str]) -> int:
+    """The least width of a column, with the gap beside it."""
+    whole = max(map(len, (column[0], *cells)))
+    return _GAP + (min(whole, _WORD) if column[1] == TEXT else whole)
+
+
+def _least_width(what: RenderableType) -> int:
+    parts = what.renderables if isinstance(what, Group) else [what]
+    tables = [part for part in parts if isinstance(part, Table)]
+    return max((sum(_GAP + (column.min_width or 0) for column in one.columns) for one in tables), default=0)
 
 
 def written_column(kind: str, values: Sequence[Any]) -> list[str]:

@@ -46,7 +46,7 @@ def _public(record: Record, now: int) -> dict[str, Any]:
     return {**known, "started_at": iso(record["started_at"]), "running_ms": running, "status": "running"}
 
 
-def picture(calls: list[dict[str, Any]]) -> RenderableType:
+def picture(calls: list[dict[str, Any]], width: int) -> RenderableType:
     """The running calls as a table, or the sentence that there are none."""
     if not calls:
         return Text(_NOTHING)
@@ -61,12 +61,12 @@ def picture(calls: list[dict[str, Any]]) -> RenderableType:
         for call in calls
     ]
     count = f"{len(calls):,} call{'s' if len(calls) != 1 else ''} running"
-    return Group(Text(count, style="bold"), build_table(_COLUMNS, rows))
+    return Group(Text(count, style="bold"), build_table(_COLUMNS, rows, width))
 
 
 def watch(folder: Path, show: Show) -> None:
     """Show the running calls until the user interrupts."""
     with Live(console=show.console, auto_refresh=False, screen=True) as live:
         while True:
-            live.update(picture(running_calls(folder)), refresh=True)
+            live.update(picture(running_calls(folder), show.console.width), refresh=True)
             time.sleep(REFRESH)
