@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from payloads import Dumped, as_object, as_pydantic, build, cases
 from tokentrail import _normalize
+from tokentrail._counts import read
 from tokentrail._normalize import normalize_usage
-from tokentrail._payloads import find, read
+from tokentrail._payloads import find
 from tokentrail._shapes import DETAIL_KEYS, DETAILS, SHAPES, WHOLE_KEYS, WRAPPERS
 from tokentrail._usage import COUNTS, Usage
 from tokentrail._wholes import settle

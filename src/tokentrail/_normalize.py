@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from tokentrail._payloads import LARGEST, Counts, Found, find, read
+from tokentrail._counts import LARGEST, Counts, read
+from tokentrail._payloads import Found, find
 from tokentrail._shapes import CACHE_CREATION, CACHE_READ, INPUT, INPUT_AUDIO, OUTPUT, TOTAL
 from tokentrail._usage import COUNTS, MISSING, NO_DETAILS, Usage
 from tokentrail._wholes import settle

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from tokentrail._payloads import LARGEST, Counts
+from tokentrail._counts import LARGEST, Counts
 from tokentrail._shapes import (
     BILLED_INPUT,
     BILLED_OUTPUT,
