@@ -22,6 +22,9 @@ Wanted: TypeAlias = tuple[str | bool | None, ...]
 NAMES: Final = frozenset({"provider", "model", "requested_model", "call_type", "status"})
 """Fields whose values are words: filters on them never mind upper and lower case. Ids are exact."""
 
+_YEARS: Final = (1900, 9000)
+"""Outside of these, a time zone's offset may lead out of what a datetime can hold."""
+
 DIMENSIONS: Final = frozenset(
     {name for name, kind in FIELDS.items() if kind in (TEXT, BOOLEAN, DURATION) and name != "id"} | {"tag"}
 )
@@ -88,6 +91,8 @@ def _zone(name: object) -> ZoneInfo:
 def _moment(name: str, value: Moment, zone: ZoneInfo, *, days: int) -> int:
     try:
         moment = _parse(value)
+        if not _YEARS[0] <= moment.year <= _YEARS[1]:
+            raise ValueError
         if not isinstance(moment, datetime):
             moment = datetime(moment.year, moment.month, moment.day) + timedelta(days=days)  # noqa: DTZ001
         return to_us(moment if moment.tzinfo else moment.replace(tzinfo=zone))
@@ -98,9 +103,11 @@ def _moment(name: str, value: Moment, zone: ZoneInfo, *, days: int) -> int:
         ) from None
 
 
-def _parse(value: Moment) -> datetime | date:
-    if not isinstance(value, str):
+def _parse(value: object) -> datetime | date:
+    if isinstance(value, date):
         return value
+    if not isinstance(value, str):
+        raise TypeError
     text = value.strip().upper()
     return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
 
