@@ -102,6 +102,13 @@ def test_input_and_output_are_priced_apart() -> None:
     assert row["cost_nanos"] > row["input_cost_nanos"] + row["output_cost_nanos"]
 
 
+@pytest.fixture
+def _no_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if LiteLLM were not loaded: its map is another source of prices."""
+    monkeypatch.delitem(sys.modules, "litellm", raising=False)
+
+
+@pytest.mark.usefixtures("_no_litellm")
 @pytest.mark.parametrize(
     ("args", "fields", "note"),
     [
@@ -309,6 +316,20 @@ def test_a_row_of_litellm_that_declares_its_rates(table: dict[str, Any]) -> None
     assert dollars(priced("deepinfra", "some/model", 200_000, 0)) == "0.1"
 
 
+def test_litellms_map_knows_rates_that_the_list_lacks(table: dict[str, Any]) -> None:
+    """Audio without a rate in the price list is priced by a row that declares one."""
+    audio = {
+        "input_cost_per_audio_token": 4e-05,
+        "output_cost_per_audio_token": 8e-05,
+        "litellm_provider": "openai",
+    }
+    table["gpt-4o-audio-preview"] = {**ROW, **audio}
+    row = priced(
+        "openai", "gpt-4o-audio-preview", 1_000, 1_000, input_audio_tokens=1_000, output_audio_tokens=0
+    )
+    assert (dollars(row), row["cost_source"]) == ("0.041", "litellm_map")
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -355,10 +376,10 @@ def test_new_data_of_the_library_is_taken() -> None:
     """A program that updates the library's data is priced by the new data at once."""
     bundled = data_snapshot.get_snapshot()
     pricer = Pricer(health=Health())
-    assert dollars(priced("openai", "gpt-4o", 1_000, 1_000, pricer=pricer)) == "0.0125"
+    assert priced("openai", "gpt-4o", 1_000, 1_000, pricer=pricer)["cost_source"] == "genai_prices"
     data_snapshot.set_custom_snapshot(data_snapshot.DataSnapshot(providers=[], from_auto_update=True))
     try:
-        assert dollars(priced("openai", "gpt-4o", 1_000, 1_000, pricer=pricer)) is None
+        assert priced("openai", "gpt-4o", 1_000, 1_000, pricer=pricer)["cost_source"] != "genai_prices"
     finally:
         data_snapshot.set_custom_snapshot(None)
     assert bundled is data_snapshot.get_snapshot()

@@ -122,14 +122,21 @@ class Pricer:
         if override is not None:
             if tokens is not None:
                 _write(record, charge(override.rates, tokens), "override", override.model)
-            return
-        if is_local(provider, model):
+        elif is_local(provider, model):
             _write(record, FREE, "free")
-            return
-        if tokens is None:
-            return
-        tier = _tier_of(record)
-        priced = self._genai.price(provider, model, tokens, at_us, tier, record.get("api_base"))
+        elif tokens is not None:
+            self._look_up_lists(record, provider, model, tokens, at_us)
+
+    def _look_up_lists(
+        self, record: Record, provider: str | None, model: str, tokens: Tokens, at_us: int
+    ) -> None:
+        tier, missing = _tier_of(record), None
+        try:
+            priced = self._genai.price(provider, model, tokens, at_us, tier, record.get("api_base"))
+        except UnpriceableError as error:
+            if not error.is_of_the_list:
+                raise
+            priced, missing = None, error
         if priced is not None:
             if priced.fuzzy:
                 self._health.note("price_fuzzy_match")
@@ -139,6 +146,8 @@ class Pricer:
         if declared is not None:
             amount, key, version = declared
             _write(record, amount, "litellm_map", key, version)
+        elif missing is not None:
+            raise missing
 
     def _override(self, model: str, provider: str | None, at_us: int) -> Override | None:
         """The latest that holds at the moment; one for the provider before one for any."""

@@ -17,6 +17,11 @@ _SCALE: Final = 10**3 * _PER_NANO
 class UnpriceableError(Exception):
     """These counts have no honest price at these rates; the message is the reason, a short name."""
 
+    @property
+    def is_of_the_list(self) -> bool:
+        """Whether only this price list lacks a rate, so that another one may have it."""
+        return str(self).startswith("no_")
+
 
 class Tokens(NamedTuple):
     """The counts of a call that cost money. Parts are inside their wholes, as in `Usage`.
