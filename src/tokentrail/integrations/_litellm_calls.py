@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from tokentrail._context import link
 from tokentrail._health import Health
+from tokentrail._redact import safe_str
 from tokentrail._tracker import Tracker
 from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations._litellm_details import (
@@ -23,11 +24,15 @@ from tokentrail.integrations._litellm_details import (
 
 SOURCE: Final = "litellm"
 _TRIES: Final = "_tokentrail_tries"
+_NAMELESS: Final = frozenset((
+    "model", "provider", "requested_model", "call_type", "is_streaming", "attempt", "attempt_kind",
+))  # fmt: skip
 _UNNAMED: Final = frozenset((
     "model", "finish_reason", "cost_usd", "cost_source", "usage_source", "provisional", "duration_ms",
     "error_type",
 ))  # fmt: skip
-"""What may be told of a call that asked not to be logged."""
+"""What may be told of the start and of the end of a call that asked not to be logged."""
+_QUOTES: Final = "received_args="
 _REMEMBERED: Final = 10_000
 
 generation = 0
@@ -90,8 +95,13 @@ class Attempt:
             tracker.progress(outer.call_id, **known)
             self.calls.append((tracker, outer.call_id))
             return
-        messages = None if self.private else details.get("messages")
-        call_id = tracker.start(source=SOURCE, request=messages, **fields, **timing)
+        if self.private:
+            kept = {name: fields[name] for name in _NAMELESS if fields.get(name) is not None}
+            call_id = tracker.begin({"source": SOURCE, **kept})
+        else:
+            if self.mock:
+                fields = {**fields, "attributes": {**fields.get("attributes", {}), "mock_response": True}}
+            call_id = tracker.start(source=SOURCE, request=details.get("messages"), **fields, **timing)
         self.calls.append((tracker, call_id))
 
     def is_told(self, tracker: Tracker) -> bool:
@@ -154,8 +164,7 @@ class Attempt:
             fields.setdefault("duration_ms", (time.perf_counter_ns() - self.clock) / 1e6)
         for tracker, call_id in self.calls:
             if error is not None:
-                told = {} if status == "error" else {"status": status}
-                tracker.fail(call_id, error, usage=usage, **told, **fields)
+                tracker.fail(call_id, error, usage=usage, **{**_without_answer(error), **fields})
             else:
                 tracker.finish(call_id, status=status, usage=usage, response=response, **fields)
 
@@ -164,6 +173,12 @@ class Attempt:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(None), ())
+
+
+def _without_answer(error: BaseException | str) -> dict[str, Any]:
+    """An error's message without the answer that LiteLLM quotes when it cannot read one."""
+    message, quoted, _ = (error if isinstance(error, str) else safe_str(error)).partition(_QUOTES)
+    return {"error_message": message} if quoted else {}
 
 
 # --- operations: attempts that serve one wish ----------------------------------------------------

@@ -93,8 +93,6 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
         if isinstance(tags, (list, tuple)) and tags:
             fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
         attributes = _labels(metadata)
-        if details.get("mock_response") is not None or _params(details).get("mock_response") is not None:
-            attributes["mock_response"] = True
         if attributes:
             fields["attributes"] = attributes
     return fields

@@ -26,7 +26,13 @@ from tokentrail._tracker import Tracker
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_calls import NONE_YET, Attempt, fields_of, note_tries, recent, tries_of
 from tokentrail.integrations._litellm_details import Details
-from tokentrail.integrations._litellm_usage import answer_fields, stated_cost, usage_in_raw, usage_of
+from tokentrail.integrations._litellm_usage import (
+    answer_fields,
+    raw_is_json,
+    stated_cost,
+    usage_in_raw,
+    usage_of,
+)
 
 _RAW: Final = "original_response"
 
@@ -63,7 +69,9 @@ def enter(doors: Doors, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         return None
     if kwargs.get("stream") is True and doors.ask_for_usage:
         _ask_for_usage(kind, args, kwargs, doors)
-    return Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
+    frame = Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
+    frame.mock = kwargs.get("mock_response") is not None
+    return frame
 
 
 def opened(details: Details, tracker: Tracker) -> bool:
@@ -71,6 +79,8 @@ def opened(details: Details, tracker: Tracker) -> bool:
     frame = _living(_by_details.get(id(details)))
     if frame is None:
         return False
+    if frame.below is not None and frame.below.details is None:
+        return True  # whoever was to await this was cancelled: nothing will be sent
     holder: Frame | None = frame
     while holder is not None and holder.attempt is None:  # a function inside has handed its attempt over
         holder = _living(holder.below)
@@ -78,12 +88,20 @@ def opened(details: Details, tracker: Tracker) -> bool:
     return True
 
 
+def answered(details: Details) -> None:
+    """`log_post_api_call`: something came back. LiteLLM may put an error in its place before it raises."""
+    frame = _living(_by_details.get(id(details)))
+    raw = details.get(_RAW)
+    if frame is not None and raw_is_json(raw) and raw is not frame.before:
+        frame.raw = raw
+
+
 class Frame:
     """One run of one of LiteLLM's functions."""
 
     __slots__ = (
-        "around", "attempt", "below", "clock", "details", "doors", "fields", "kind", "logging", "model",
-        "raw", "seen", "token",
+        "around", "attempt", "before", "below", "clock", "details", "doors", "fields", "kind", "logging",
+        "mock", "model", "raw", "seen", "token",
     )  # fmt: skip
 
     def __init__(self, doors: Doors, kind: str, model: object, logging: Any, details: Details) -> None:
@@ -95,8 +113,11 @@ class Frame:
         self.seen = False
         """Whether an attempt was made here or in a frame inside."""
         self.clock = time.perf_counter_ns()
-        self.raw = details.get(_RAW)
-        """The raw answer of an earlier attempt under the same logging object: not ours."""
+        self.mock = False
+        self.raw: object = None
+        """The provider's own answer, if it is known."""
+        self.before = details.get(_RAW)
+        """That of an earlier attempt under the same logging object: not ours."""
         below = _living(_by_details.get(id(details)))
         self.below = below
         """The frame around this one for the same logging object, as `acompletion` is around `completion`."""
@@ -140,6 +161,7 @@ class Frame:
             return
         if self.attempt is None:
             self.attempt = Attempt(details, self.kind)
+            self.attempt.mock = self.attempt.mock or self.mock
             self.fields, tries = fields_of(details, self.kind, self.model, tries_of(self.logging))
             note_tries(self.logging, tries)
             recent.remember(details, self.attempt)
@@ -151,14 +173,14 @@ class Frame:
 
     def _hand_over(self) -> None:
         """The frame around awaits what was returned here, and so sees the end of the attempt."""
-        below = self.below
+        below, fields, raw = self.below, self.fields, self.raw
         attempt = self._leave()
         if attempt is None:
             return
-        if below is None or below.details is None:  # it was cancelled meanwhile; nobody will await this
-            attempt.end("cancelled")
-        elif below.attempt is None:
-            below.attempt = attempt
+        if below is None or below.details is None or below.attempt is not None:
+            attempt.end("cancelled")  # the frame around was cancelled meanwhile: nobody will await this
+        else:
+            below.attempt, below.fields, below.raw = attempt, fields, raw
 
     def _leave(self, *, alone: bool = False) -> Attempt | None:
         """Forget everything, and give the attempt; one is made up if `alone` and nobody else saw any."""
@@ -174,7 +196,8 @@ class Frame:
                 del _by_details[id(details)]
             else:
                 _by_details[id(details)] = below
-        self.details = self.logging = self.attempt = self.fields = self.raw = self.below = self.around = None
+        self.details = self.logging = self.attempt = self.fields = None
+        self.before = self.raw = self.below = self.around = None
         if self.token is not None:
             # A coroutine that was dropped is closed in another context: there is nothing to put back there.
             with contextlib.suppress(ValueError):
@@ -198,7 +221,7 @@ class Frame:
 
     def _raw_answer(self) -> object:
         raw = None if self.details is None else self.details.get(_RAW)
-        return None if raw is self.raw else raw
+        return self.raw if raw is self.before or not raw_is_json(raw) else raw
 
 
 def _as_asked(model: object, below: Frame | None) -> str | None:

@@ -9,12 +9,15 @@ Each watched stream carries a `Token` in its `__dict__`. The token dies with the
 
 from __future__ import annotations
 
+import atexit
 import functools
 import inspect
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from tokentrail._fields import is_timeout
 from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._usage import Usage
@@ -37,12 +40,13 @@ _KEY: Final = "_tokentrail_token"
 COST_IS_STAMPED: Final = frozenset({"responses", "aresponses"})
 """Call types in whose usage LiteLLM writes a cost of its own making before we see it."""
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+_ERROR_WRAPS: Final = frozenset({"MidStreamFallbackError", "APIConnectionError", "InternalServerError"})
 _FOREIGN: Final = frozenset({"builtins", "abc", "collections.abc", "_collections_abc", "typing"})
 
 _tokens: Final[weakref.WeakSet[Token]] = weakref.WeakSet()
 _retired = False
 """Whether the wraps are to come off with the last stream that is still read."""
-_waiting: Final[dict[int, Token]] = {}
+_waiting: Final[weakref.WeakValueDictionary[int, Token]] = weakref.WeakValueDictionary()
 """Tokens whose stream hides its chunks, by `id(model_call_details)`: an inner stream may lend its own."""
 
 
@@ -136,9 +140,7 @@ class Token:
         """Reading has raised."""
         usage, _ = self._usage(stream)
         fields = self._fields(stream)
-        cause = getattr(error, "original_exception", None)
-        if type(error).__name__ == "MidStreamFallbackError" and isinstance(cause, Exception):
-            error = cause
+        error = _cause(error)
         for attempt in self._take():
             if isinstance(error, Exception):
                 attempt.end("error", error=error, usage=usage, **fields)
@@ -149,8 +151,14 @@ class Token:
         """The reader has closed the stream."""
         self._stop("cancelled", stream)
 
+    def left(self) -> None:
+        """The program ends; what is known now counts unless more is read."""
+        usage, _ = self._usage(None)
+        for attempt in list(self.attempts):
+            attempt.end("abandoned", usage=usage, provisional=True, **self._fields(None))
+
     def __del__(self) -> None:
-        if self.attempts:
+        if self.attempts and not sys.is_finalizing():
             with guarded(self.health, "litellm.stream_died"):
                 self._stop("abandoned", None)
 
@@ -179,7 +187,7 @@ class Token:
     def _take(self) -> Iterator[Attempt]:
         """The attempts still to be ended; each is given once, whoever asks."""
         if _waiting.get(self.details_id) is self:
-            del _waiting[self.details_id]
+            _waiting.pop(self.details_id, None)
         while True:
             try:
                 yield self.attempts.pop()
@@ -234,6 +242,14 @@ class Token:
         return (type(None), ())
 
 
+@atexit.register
+def _at_exit() -> None:
+    """Streams that are half read when the program ends; a thread that still reads may say more."""
+    for token in list(_tokens):
+        with guarded(token.health, "litellm.at_exit"):
+            token.left()
+
+
 def _truncated(stream: Any, sse: SseReader | None) -> str | None:
     """What is wrong with a stream that ended without saying so; LiteLLM takes it for a success."""
     if sse is not None:
@@ -244,6 +260,20 @@ def _truncated(stream: Any, sse: SseReader | None) -> str | None:
     if hasattr(stream, "completed_response") and stream.completed_response is None:
         return "the stream ended before its last event"
     return None
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What really broke a stream: LiteLLM wraps it for its Router, and a time limit twice."""
+    seen = error
+    while type(seen).__name__ in _ERROR_WRAPS:
+        cause = getattr(seen, "original_exception", None) or seen.__cause__ or seen.__context__
+        if not isinstance(cause, Exception):
+            break
+        seen = cause
+        if is_timeout(seen):
+            return seen
+    first = getattr(error, "original_exception", None)
+    return first if isinstance(first, Exception) else error
 
 
 def _failed(stream: Any) -> str | None:
@@ -259,8 +289,12 @@ def _estimate(chunks: list[Any], stream: Any) -> Usage:
     """LiteLLM's own count of the texts, for those who prefer a guess to nothing."""
     import litellm
 
-    built = litellm.stream_chunk_builder(list(chunks), messages=getattr(stream, "messages", None))
-    return read_usage(field(built, "usage"))
+    model, messages = getattr(stream, "model", ""), getattr(stream, "messages", None)
+    text = text_of(chunks)["content"]
+    return read_usage({
+        "prompt_tokens": litellm.token_counter(model=model, messages=messages) if messages else None,
+        "completion_tokens": litellm.token_counter(model=model, text=text, count_response_tokens=True),
+    })  # fmt: skip
 
 
 # --- classes -------------------------------------------------------------------------------------
@@ -311,7 +345,7 @@ def _lend_chunks(stream: Any) -> None:
     chunks = getattr(stream, "chunks", None)
     if outer is not None and isinstance(chunks, list):
         outer.chunks = chunks
-        del _waiting[id(details)]
+        _waiting.pop(id(details), None)
 
 
 def _next(original: Callable[[Any], Any]) -> Callable[[Any], Any]:

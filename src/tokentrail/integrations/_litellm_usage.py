@@ -12,6 +12,7 @@ from typing import Any, Final
 from tokentrail._normalize import StreamUsage, normalize_usage
 from tokentrail._usage import MISSING, Usage
 
+_UNDECIDED: Final = ("in_progress", "queued")
 _RAW_LIMIT: Final = 4 << 20
 """Characters of a raw answer that are searched for its usage; longer ones are embeddings or images."""
 
@@ -159,7 +160,8 @@ def finish_reason(answer: object) -> str | None:
         return str(reason) if reason else None
     reason = field(answer, "stop_reason")
     if reason is None and field(answer, "object") == "response":
-        reason = field(answer, "status")
+        status = field(answer, "status")
+        reason = None if status in _UNDECIDED else status
     return str(reason) if isinstance(reason, str) and reason else None
 
 

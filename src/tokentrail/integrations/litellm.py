@@ -21,7 +21,7 @@ from tokentrail.integrations import _litellm_events as events
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import watch_cache
 from tokentrail.integrations._litellm_cells import Cells
-from tokentrail.integrations._litellm_frames import opened
+from tokentrail.integrations._litellm_frames import answered, opened
 from tokentrail.integrations._litellm_patches import replace
 
 __all__ = ["TokentrailLogger", "disarm"]
@@ -92,8 +92,7 @@ class TokentrailLogger(CustomLogger):
     @guarded(lambda self: self.health, "litellm.log_post_api_call")
     def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """Something has come back, perhaps an answer; runs inline. All that is told of some retries."""
-        if self._mode == "hooks":
-            events.answered(kwargs)
+        (events.answered if self._mode == "hooks" else answered)(kwargs)
 
     @guarded(lambda self: self.health, "litellm.log_success_event")
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
