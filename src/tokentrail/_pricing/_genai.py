@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -69,6 +69,7 @@ class GenaiPrices:
 
     def __init__(self, size: int = 1024) -> None:
         self._size = size
+        self._get_snapshot: Callable[[], Any] | None = None
         self._snapshot: Any = None
         self._version = ""
         self._find = lru_cache(size)(self._found)
@@ -89,9 +90,11 @@ class GenaiPrices:
 
     def _refresh(self) -> None:
         """Take the library's present data; a program may have asked it to update itself."""
-        from genai_prices.data_snapshot import get_snapshot
+        if self._get_snapshot is None:
+            from genai_prices.data_snapshot import get_snapshot  # half a second: not before the first price
 
-        snapshot = get_snapshot()
+            self._get_snapshot = get_snapshot
+        snapshot = self._get_snapshot()
         if snapshot is not self._snapshot:
             self._find = lru_cache(self._size)(self._found)
             self._version = f"genai-prices {version('genai-prices')}"

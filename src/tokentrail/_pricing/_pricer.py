@@ -12,7 +12,7 @@ from tokentrail._health import Health
 from tokentrail._pricing import _litellm_map
 from tokentrail._pricing._genai import GenaiPrices
 from tokentrail._pricing._names import is_local, provider_of
-from tokentrail._pricing._rates import FREE, Charge, Rates, Tokens, UnpriceableError, charge, known, rate
+from tokentrail._pricing._rates import FREE, Charge, Rates, Tokens, UnpriceableError, charge, rate
 from tokentrail._records import Record, now_us
 from tokentrail.errors import ConfigurationError
 
@@ -43,6 +43,7 @@ class Pricer:
 
     def __init__(self, *, health: Health, overrides: Iterable[Override] = ()) -> None:
         self._health = health
+        self._guard = guarded(health, "price")
         self._genai = GenaiPrices()
         self._overrides: dict[str, tuple[Override, ...]] = {}
         for override in overrides:
@@ -85,7 +86,7 @@ class Pricer:
 
     def price(self, record: Record) -> None:
         """Add the cost, its source and its evidence to a record. Never raises."""
-        with guarded(self._health, "price"):
+        with self._guard:
             self._price(record)
             return
         record.setdefault("cost_source", "unpriced")
@@ -171,23 +172,26 @@ def _write(
 
 def _tokens_of(record: Record) -> Tokens | None:
     """The counts that cost money; `None` if input or output is not known (an embedding has no output)."""
-    given, taken = record.get("input_tokens"), record.get("output_tokens")
-    if taken is None and record.get("call_type") == "embedding":
+    get = record.get
+    given, taken = get("input_tokens"), get("output_tokens")
+    if taken is None and get("call_type") == "embedding":
         taken = 0
     if given is None or taken is None:
         return None
-    details = record.get("usage_details") or _NO_DETAILS
+    details = get("usage_details")
+    read, written, thought = get("cache_read_tokens"), get("cache_creation_tokens"), get("reasoning_tokens")
+    heard, spoken = get("input_audio_tokens"), get("output_audio_tokens")
     return Tokens(
         given,
         taken,
-        known(record, "cache_read_tokens"),
-        known(record, "cache_creation_tokens"),
-        known(details, "ephemeral_1h_input_tokens"),
-        known(record, "input_audio_tokens"),
-        known(record, "output_audio_tokens"),
-        known(record, "reasoning_tokens"),
-        details,
-        record.get("input_audio_tokens") is not None or record.get("output_audio_tokens") is not None,
+        0 if read is None else read,
+        0 if written is None else written,
+        details.get("ephemeral_1h_input_tokens", 0) if details else 0,
+        0 if heard is None else heard,
+        0 if spoken is None else spoken,
+        0 if thought is None else thought,
+        details if details else _NO_DETAILS,
+        heard is not None or spoken is not None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 _PER_NANO: Final = 10**20
 """A rate is an integer: this many of its units are a nano-dollar per token, so that no digit is lost."""
@@ -134,9 +134,3 @@ def _charge_kind(count: int, price: int | None, reason: str) -> int:
 
 def _rounded(amount: int) -> int:
     return (2 * amount + _PER_NANO) // (2 * _PER_NANO)
-
-
-def known(record: Mapping[str, Any], field: str) -> int:
-    """A part's count in a record, for a sum: nothing where it is unknown."""
-    number = record.get(field)
-    return 0 if number is None else int(number)
