@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from tokentrail._usage import MISSING, Usage
@@ -25,62 +25,58 @@ _RUN_PREFIXES: Final = ("lc_run--", "run-")
 """How LangChain (since 1.0, and before) begins the message ids that it makes from run ids."""
 
 
-def answered(runs: Runs, run: Run, response: Any) -> dict[str, Any]:
-    """Fields of a run that was answered."""
+_NOTHING: Final[Mapping[str, Any]] = {}
+_FROM_CACHE: Final = {"cache_hit": True, "cost_usd": 0.0, "cost_source": "free"}
+
+End: TypeAlias = tuple[dict[str, Any], Usage | None, Any]
+"""How a call ends: fields, what it used, and the answer as plain data where capture asks for it."""
+
+
+def answered(runs: Runs, run: Run, response: Any) -> End:
+    """The end of a run that was answered."""
     claimed = run.link is not None and close_link(run.link, run.call_id)
-    fields: dict[str, Any] = {}
-    output = getattr(response, "llm_output", None)
+    output = response.llm_output
     generation = first_generation(response)
     message = getattr(generation, "message", None)
-    metadata = _metadata(run, message, generation)
-    _name(run, metadata, output, message, fields)
+    metadata = getattr(generation, "generation_info", None) if message is None else message.response_metadata
+    if metadata is None:
+        metadata = _NOTHING
+    if run.first is not None:
+        metadata = {**metadata, **run.first}
+    fields: dict[str, Any] = {"status": "success"}
+    fields_of.answer_fields(output, metadata, message, fields)
+    if run.provider == LIBRARY:
+        fields.pop("model", None)  # the name asked for, once more
+    elif "cost" in metadata or (output and "token_usage" in output):
+        fields_of.stated_cost(metadata, output, fields)
     if run.streamed:
-        fields["is_streaming"] = True
-        if run.provider == "ollama" and not type(generation).__name__.endswith("Chunk"):
-            fields["is_streaming"] = False  # its integration reads a stream, whatever the caller asked for
+        fields["is_streaming"] = not _is_read_as_stream(run, generation)
         _stop_the_clock(run, fields)
-    if not claimed:
-        fields["usage"] = _usage(runs, run, response, message, fields)
-        if _is_cache_hit(runs, run, message, output):
-            fields.update(cache_hit=True, cost_usd=0.0, cost_source="free")
-    if runs.tracker.settings.capture != "none":
-        fields["response"] = fields_of.plain_answer(response)
-    return fields
+    usage = None if claimed else _usage(runs, run, response, message, fields)
+    return fields, usage, fields_of.plain_answer(response) if runs.captures else None
 
 
-def broken(runs: Runs, run: Run, error: BaseException, response: Any) -> dict[str, Any]:
-    """Fields of a run that broke off, whichever way; the usage so far among them."""
+def broken(runs: Runs, run: Run, error: BaseException, response: Any) -> End:
+    """The end of a run that broke off, whichever way; with the usage so far, and without a status."""
     claimed = run.link is not None and close_link(run.link, run.call_id)
     fields: dict[str, Any] = {}
     if run.first:
-        _name(run, run.first, None, None, fields)
+        fields_of.answer_fields(None, run.first, None, fields)
+        if run.provider == LIBRARY:
+            fields.pop("model", None)
     if run.streamed:
         fields["is_streaming"] = True
     if isinstance(error, GeneratorExit):
         _stop_the_clock(run, fields)
+    usage = None
     if not claimed:
-        usage = run.usage()
-        fields["usage"] = usage if usage is not None else usage_of_error(error, response)
-    if runs.tracker.settings.capture != "none" and run.streamed:
-        fields["response"] = fields_of.plain_answer(response)
-    return fields
+        usage = run.usage() or usage_of_error(error, response)
+    return fields, usage, fields_of.plain_answer(response) if runs.captures and run.streamed else None
 
 
-def _metadata(run: Run, message: Any, generation: Any) -> Mapping[str, Any]:
-    metadata = (
-        getattr(message, "response_metadata", None) or getattr(generation, "generation_info", None) or {}
-    )
-    return {**metadata, **run.first} if run.first is not None else metadata
-
-
-def _name(run: Run, metadata: Mapping[str, Any], output: Any, message: Any, fields: dict[str, Any]) -> None:
-    fields_of.answer_fields(output, metadata, message, fields)
-    if run.provider == LIBRARY:
-        fields.pop("model", None)  # the name asked for, once more
-        return
-    cost = fields_of.stated_cost(metadata, output)
-    if cost is not None:
-        fields["cost_usd"], fields["cost_source"] = cost, "provider"
+def _is_read_as_stream(run: Run, generation: Any) -> bool:
+    """Whether the integration reads a stream although the caller did not ask for one (ChatOllama)."""
+    return run.provider == "ollama" and not type(generation).__name__.endswith("Chunk")
 
 
 def _stop_the_clock(run: Run, fields: dict[str, Any]) -> None:
@@ -90,16 +86,32 @@ def _stop_the_clock(run: Run, fields: dict[str, Any]) -> None:
 
 
 def _usage(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
-    usage = run.usage()
-    if usage is None:
-        if not run.streamed and _inner_call(runs, run, message):
+    reported = None if message is None else message.usage_metadata
+    if reported is not None and "total_cost" in reported and reported["total_cost"] == 0:
+        fields.update(_FROM_CACHE)
+    elif run.streamed:
+        usage = run.usage()
+        if usage is not None and run.provider != LIBRARY:
+            return usage
+        return _trusted(runs, run, response, message, fields)
+    elif message is not None and run.request_id not in (message.id or run.request_id):
+        other = _other_call(runs, message.id)
+        if other is not None and other > run.call_id:
             return IN_INNER_CALL
-        usage = usage_of_result(response, run.provider)
-    if run.provider == LIBRARY and run.streamed and usage.reported:
-        text = getattr(first_generation(response), "text", "")
-        if not is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
-            return _doubtful(runs, usage, fields)
-    return usage
+        if other is not None and response.llm_output is None and "token_usage" in message.response_metadata:
+            fields.update(_FROM_CACHE)
+    return usage_of_result(response, run.provider)
+
+
+def _trusted(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
+    """The usage of a stream that no chunk has told, or that LiteLLM has told."""
+    usage = run.usage() or usage_of_result(response, run.provider)
+    if run.provider != LIBRARY or not usage.reported:
+        return usage
+    text = getattr(first_generation(response), "text", "")
+    if is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
+        return usage
+    return _doubtful(runs, usage, fields)
 
 
 def _doubtful(runs: Runs, usage: Usage, fields: dict[str, Any]) -> Usage:
@@ -118,30 +130,15 @@ def _doubtful(runs: Runs, usage: Usage, fields: dict[str, Any]) -> Usage:
 # --- whose answer is it --------------------------------------------------------------------------
 
 
-def _is_cache_hit(runs: Runs, run: Run, message: Any, output: Any) -> bool:
-    """Whether LangChain's cache answered: it marks the message, or (before 1.0) leaves another run's id."""
-    usage = getattr(message, "usage_metadata", None)
-    if usage is not None and usage.get("total_cost") == 0:
-        return True
-    if output is not None or "token_usage" not in (getattr(message, "response_metadata", None) or ()):
-        return False
-    other = _other_call(runs, run, message)
-    return other is not None and other < run.call_id
+def _other_call(runs: Runs, message_id: Any) -> str | None:
+    """The call that a message was made in, if it is a known one.
 
-
-def _inner_call(runs: Runs, run: Run, message: Any) -> bool:
-    """Whether a model that this model asked has made the message; then that call has its own row."""
-    other = _other_call(runs, run, message)
-    return other is not None and other > run.call_id
-
-
-def _other_call(runs: Runs, run: Run, message: Any) -> str | None:
-    """The call that a message was made in, if it is a known one and not this one; ids sort by time."""
-    name = getattr(message, "id", None)
-    if type(name) is not str or run.request_id in name or not name.startswith(_RUN_PREFIXES):
+    LangChain's cache leaves the id of the run that filled it on a message (and, since 1.0, a `total_cost` of
+    0 beside its usage). The id of a younger call (ids sort by time) is that of a model which this one asked.
+    """
+    if type(message_id) is not str or not message_id.startswith(_RUN_PREFIXES):
         return None
-    text = name.removeprefix("lc_run--").removeprefix("run-")[:36]
     try:
-        return runs.closed(UUID(text).int)
+        return runs.closed(UUID(message_id.removeprefix("lc_run--").removeprefix("run-")[:36]).int)
     except ValueError:
         return None

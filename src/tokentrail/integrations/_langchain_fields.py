@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from tokentrail._redact import host_of
+from tokentrail._redact import clean_name, host_of
 
 Fields = dict[str, Any]
 
@@ -47,6 +47,7 @@ _PARAMS: Final = frozenset((
     "temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k", "seed", "n",
     "frequency_penalty", "presence_penalty", "reasoning_effort", "service_tier", "num_predict", "num_ctx",
 ))  # fmt: skip
+_NUMBERS: Final = frozenset((int, float))
 _SCALARS: Final = frozenset((int, float, str, bool))
 
 _MODEL_KEYS: Final = ("model", "model_name", "model_id", "deployment_name", "azure_deployment")
@@ -55,8 +56,11 @@ _ADDRESS_KEYS: Final = (
 )  # fmt: skip
 
 
-def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None, into: Fields) -> None:
-    """Add what a run's metadata and tags say about whom the call is for."""
+def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None) -> Fields:
+    """What a run's metadata and tags say about whom the call is for."""
+    into: Fields = {}
+    if not tags and _TELLING.isdisjoint(metadata):
+        return into
     told: list[Any] = []
     if not _TELLING.isdisjoint(metadata):
         for key, field in _WHO:
@@ -73,24 +77,46 @@ def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None, into: Fi
         told += [tag for tag in tags if not tag.startswith(_OF_LANGCHAIN)]
     if told:
         into["tags"] = told
+    return into
 
 
 def params_of(metadata: Mapping[str, Any], invocation: Mapping[str, Any] | None) -> dict[str, Any]:
     """The settings of a request that are plain values."""
-    given = (invocation or {}).items()
-    params = {name: value for name, value in given if name in _PARAMS and type(value) in _SCALARS}
-    for name, key in (("temperature", "ls_temperature"), ("max_tokens", "ls_max_tokens")):
-        value = metadata.get(key)
-        if type(value) in _SCALARS and name not in params:
-            params[name] = value
+    params: dict[str, Any] = {}
+    if invocation:
+        for name, value in invocation.items():
+            if name in _PARAMS and type(value) in _SCALARS:
+                params[name] = value  # noqa: PERF403  in the hot path; a comprehension is a call here
+    if "temperature" not in params and type(metadata.get("ls_temperature")) in _SCALARS:
+        params["temperature"] = metadata["ls_temperature"]
+    if "max_tokens" not in params and type(metadata.get("ls_max_tokens")) in _SCALARS:
+        params["max_tokens"] = metadata["ls_max_tokens"]
     return params
 
 
-def requested_model(metadata: Mapping[str, Any], invocation: Mapping[str, Any] | None) -> str | None:
-    """The model asked for."""
-    model = metadata.get("ls_model_name")
-    if type(model) is str:
-        return model
+def start_fields(
+    serialized: Any, provider: Any, model: str | None, params: dict[str, Any], is_chat: bool
+) -> Fields:
+    """What all calls of a model, with these settings, begin with."""
+    fields: Fields = {
+        "call_type": "chat" if is_chat else "completion",
+        "is_streaming": False,
+        "source": "langchain",
+        "provider": provider,
+        "model": model,
+        "requested_model": model,
+        "params": params or None,
+        "api_base": _api_base(serialized),
+    }
+    if provider == "litellm" and model is not None:
+        # LiteLLM is not the provider: it stands before the model, `openai/gpt-4o`, if it is there at all.
+        before, slash, after = model.partition("/")
+        fields["provider"], fields["model"] = (before, after) if slash else (None, model)
+    return fields
+
+
+def model_in(invocation: Mapping[str, Any] | None) -> str | None:
+    """The model that the settings of a request name."""
     for key in _MODEL_KEYS if invocation else ():
         model = invocation.get(key)  # type: ignore[union-attr]
         if type(model) is str:
@@ -98,15 +124,7 @@ def requested_model(metadata: Mapping[str, Any], invocation: Mapping[str, Any] |
     return None
 
 
-def split_litellm(model: str | None) -> tuple[str | None, str | None]:
-    """Provider and model of a name as LiteLLM writes it: `openai/gpt-4o`; the provider may be left out."""
-    if model is None or "/" not in model:
-        return None, model
-    provider, rest = model.split("/", 1)
-    return provider, rest
-
-
-def api_base_of(serialized: Any) -> str | None:
+def _api_base(serialized: Any) -> str | None:
     """The host that a model object talks to, where its description says so."""
     arguments = serialized.get("kwargs") if isinstance(serialized, Mapping) else None
     if isinstance(arguments, Mapping):
@@ -117,11 +135,8 @@ def api_base_of(serialized: Any) -> str | None:
     return None
 
 
-def message_fields(messages: list[Any], into: Fields) -> None:
-    """Sizes of a conversation: messages, tools the model had called in it, results given to it."""
-    into["message_count"] = len(messages)
-    if len(messages) < 3:
-        return  # a question, a called tool and its result make three
+def count_tools(messages: list[Any], into: Fields) -> None:
+    """Add how many tools the model had called in a conversation, and how many results it was given."""
     results = calls = 0
     for message in messages:
         kind = getattr(message, "type", None)
@@ -184,22 +199,27 @@ def answer_fields(
     output: Mapping[str, Any] | None, metadata: Mapping[str, Any], message: Any, into: Fields
 ) -> None:
     """Add what an answer says: the model that gave it, why it ended, its id, its tool calls."""
-    model = _first(_ANSWERED_KEYS, metadata) or (output and _first(_ANSWERED_KEYS, output))
-    if model:
-        into["model"] = model
-    finish = _first(_FINISH_KEYS, metadata)
-    if finish:
-        into["finish_reason"] = finish
-    answer_id = metadata.get("id") or (output and output.get("id"))
-    if type(answer_id) is not str:
-        answer_id = getattr(message, "id", None)
+    model = metadata.get("model_name") or _first(_ANSWERED_KEYS, metadata)
+    if not model and output:
+        model = _first(_ANSWERED_KEYS, output)
+    if type(model) is str:
+        into["model"] = _name(model)
+    finish = metadata.get("finish_reason") or _first(_FINISH_KEYS, metadata)
+    if type(finish) is str:
+        into["finish_reason"] = _name(finish)
+    answer_id = metadata.get("id") or (output and output.get("id")) or getattr(message, "id", None)
     if type(answer_id) is str and not answer_id.startswith(_OURS):
-        into["response_id"] = answer_id
+        into["response_id"] = _name(answer_id)
         if answer_id.startswith("resp_"):
             into["call_type"] = "responses"
     calls = getattr(message, "tool_calls", None)
     if calls:
         into["tool_call_count"] = len(calls)
+
+
+def _name(text: str) -> str:
+    # As `to_columns` looks: what is printable has no NUL and no lone surrogate.
+    return text if len(text) < 256 and text.isprintable() else clean_name(text)
 
 
 def _first(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> str | None:
@@ -210,8 +230,8 @@ def _first(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> str | None:
     return None
 
 
-def stated_cost(metadata: Mapping[str, Any], output: Mapping[str, Any] | None) -> float | None:
-    """What the provider itself says the call costs, in dollars (OpenRouter and servers that follow it).
+def stated_cost(metadata: Mapping[str, Any], output: Mapping[str, Any] | None, into: Fields) -> None:
+    """Add what the provider itself says the call costs, in dollars (OpenRouter and servers that follow it).
 
     Not LiteLLM's `response_cost`: that comes from LiteLLM's own price table.
     """
@@ -219,7 +239,10 @@ def stated_cost(metadata: Mapping[str, Any], output: Mapping[str, Any] | None) -
     cost = usage.get("cost") if type(usage) is dict else None
     if cost is None:
         cost = metadata.get("cost")
-    return cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+        if cost is None:
+            return
+    if type(cost) in _NUMBERS:
+        into["cost_usd"], into["cost_source"] = cost, "provider"
 
 
 # --- what was said, only where capture asks for it -----------------------------------------------

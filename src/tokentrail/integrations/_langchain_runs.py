@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from tokentrail._context import Link
+from tokentrail._fields import to_columns
+from tokentrail._health import Health
 from tokentrail._normalize import StreamUsage, normalize_usage
+from tokentrail._records import Record
 from tokentrail._usage import Usage
 from tokentrail.integrations._guard import guarded
-from tokentrail.integrations._langchain_fields import api_base_of, has_finish, note_first
+from tokentrail.integrations._langchain_fields import (
+    has_finish,
+    model_in,
+    note_first,
+    params_of,
+    start_fields,
+)
 from tokentrail.integrations._langchain_links import close_link
 
 if TYPE_CHECKING:
@@ -108,6 +117,29 @@ class Run:
         return usage if usage.reported else None
 
 
+class _Model:
+    """What the calls of one model have in common, cleaned once."""
+
+    __slots__ = ("columns", "is_chat", "model", "params", "provider", "serialized")
+
+    def __init__(
+        self,
+        serialized: Any,
+        provider: Any,
+        model: Any,
+        params: dict[str, Any],
+        is_chat: bool,
+        health: Health,
+    ) -> None:
+        self.serialized = serialized
+        self.provider = provider
+        self.model = model
+        self.params = params
+        self.is_chat = is_chat
+        self.columns: Record = {}
+        to_columns(start_fields(serialized, provider, model, params, is_chat), self.columns, health)
+
+
 class _Pulse(weakref.ref[UUID]):
     """A weak reference to a run's id, which only LangChain's objects for that run hold.
 
@@ -136,6 +168,12 @@ class Node:
         self.attempt: tuple[str, int, str] | None = None
         """Operation, number and kind of the attempt that this is part of."""
 
+    def add(self, run: Run) -> None:
+        """Take a model run that lies directly under it."""
+        self.children[run.key] = run
+        if len(self.calls) < _CALLS_KEPT:
+            self.calls.append(run.call_id)
+
 
 class Runs:
     """All runs of one tracker, whichever handler saw them; safe from any thread, task and finaliser.
@@ -146,51 +184,72 @@ class Runs:
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.health = tracker.health_counters
+        self.captures: bool = tracker.settings.capture != "none"
         self.open: dict[int, Run] = {}
         self.nodes: dict[int, Node] = {}
-        self._half = Shelf()
+        self._half: dict[int, Run] = {}
         """Runs that were given up, and may still prove to be alive."""
-        self._closed = Shelf()
+        self._closed = _Closed()
         """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
-        self._hosts: dict[int, tuple[Any, str | None]] = {}
+        self._models: dict[int, _Model] = {}
         # One guarded function each, not one per run.
         self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
         self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
         _all.add(self)
 
-    def api_base(self, serialized: Any) -> str | None:
-        """The host a model talks to; its description is one object for the life of the model."""
-        known = self._hosts.get(id(serialized))
-        if known is None or known[0] is not serialized:
-            if len(self._hosts) >= _MODELS_KEPT:
-                self._hosts.clear()
-            known = self._hosts[id(serialized)] = serialized, api_base_of(serialized)
-        return known[1]
+    def columns(
+        self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool
+    ) -> tuple[str | None, Record]:
+        """Provider, as LangChain names it, and a copy of the columns that all calls of a model begin with.
+
+        A model's description (`serialized`) is one object for the life of the model; settings and names may
+        still differ from call to call (`bind`, configurable fields), so they are compared.
+        """
+        provider, model = metadata.get("ls_provider"), metadata.get("ls_model_name")
+        if type(model) is not str:
+            model = model_in(invocation)
+        params = params_of(metadata, invocation)
+        known = self._models.get(id(serialized))
+        if (
+            known is None
+            or known.serialized is not serialized
+            or known.params != params
+            or known.model != model
+            or known.provider != provider
+            or known.is_chat is not is_chat
+        ):
+            known = _Model(serialized, provider, model, params, is_chat, self.health)
+            if len(self._models) >= _MODELS_KEPT:
+                self._models.clear()
+            self._models[id(serialized)] = known
+        return provider, known.columns.copy()
 
     # --- model runs ------------------------------------------------------------------------------
 
     def add(self, run: Run, run_id: UUID) -> None:
         """Take a run that starts now."""
         key = run.key
-        run.older = self.open.get(key)
+        if key in self.open:
+            run.older = self.open[key]
         self.open[key] = run
-        self._half.pop(key)
+        if self._half:
+            self._half.pop(key, None)
         run.pulse = pulse = _Pulse(run_id, self._pulse_died)
         pulse.run = run
-        parent = run.parent
-        if parent is not None:
-            parent.children[key] = run
-            if len(parent.calls) < _CALLS_KEPT:
-                parent.calls.append(run.call_id)
+        if run.parent is not None:
+            run.parent.add(run)
         loop = _get_running_loop()
         if loop is not None:
-            task = asyncio.current_task(loop)
-            if task is not None:
-                run.task = task
-                run.on_task_done = partial(self._task_ended, key)
-                task.add_done_callback(run.on_task_done)
+            self._watch(run, asyncio.current_task(loop))
         if len(self.open) > _OPEN_KEPT:
             self._drop_oldest()
+
+    def _watch(self, run: Run, task: asyncio.Task[Any] | None) -> None:
+        """Learn it when the task is cancelled that makes the call."""
+        if task is not None:
+            run.task = task
+            run.on_task_done = partial(self._task_ended, run.key)
+            task.add_done_callback(run.on_task_done)
 
     def find(self, key: int) -> Run | None:
         """The run of an id, also one that was given up."""
@@ -198,14 +257,10 @@ class Runs:
 
     def end(self, key: int) -> Run | None:
         """Take a run out because it has ended; `None` if there is none, or it has ended already."""
-        run = self.open.pop(key, None) or self._half.pop(key)
-        if run is None:
-            return None
-        self._closed.put(key, run.call_id)
-        self._let_go(run)
-        if run.older is not None:
-            # The one that started last ends; which of two equal ids was meant, nobody can tell.
-            self.open[key], run.older = run.older, None
+        run = self.open.pop(key, None) or self._half.pop(key, None)
+        if run is not None:
+            self._closed.put(key, run.call_id)
+            self._let_go(run)
         return run
 
     def close(self, key: int, call_id: str) -> None:
@@ -220,15 +275,25 @@ class Runs:
         run.pulse = None
         if run.parent is not None:
             run.parent.children.pop(run.key, None)
-        task, run.task = run.task, None
-        if task is not None and _get_running_loop() is not None:
-            task.remove_done_callback(run.on_task_done)  # type: ignore[arg-type]
+        task = run.task
+        if task is not None:
+            run.task = None
+            if _get_running_loop() is not None:
+                task.remove_done_callback(run.on_task_done)  # type: ignore[arg-type]
+        if run.older is not None:
+            # Which of two runs with one id an end belongs to, nobody can tell.
+            self.open[run.key], run.older = run.older, None
 
     def _drop_oldest(self) -> None:
         for key in list(self.open)[: _OPEN_KEPT // 10]:
             run = self.open.pop(key, None)
             if run is not None:
-                self._half.put(key, run)
+                self._put_aside(run)
+
+    def _put_aside(self, run: Run) -> None:
+        if len(self._half) >= _SHELF:
+            self._half.clear()
+        self._half[run.key] = run
 
     # --- runs that get no end --------------------------------------------------------------------
 
@@ -237,9 +302,7 @@ class Runs:
         if self.open.get(run.key) is not run:
             return
         del self.open[run.key]
-        if run.older is not None:
-            self.open[run.key], run.older = run.older, None
-        self._half.put(run.key, run)
+        self._put_aside(run)
         self._let_go(run)
         if run.link is not None and close_link(run.link, run.call_id):
             return  # the door nearer to the provider ends it
@@ -361,8 +424,8 @@ def attempt_of(tags: Any) -> int | None:
     return None
 
 
-class Shelf:
-    """The last few thousand of something, by key; old ones fall off half a shelf at a time."""
+class _Closed:
+    """The calls of the last few thousand runs that ended; old ones are forgotten by the thousand."""
 
     __slots__ = ("_new", "_old")
 
@@ -379,14 +442,6 @@ class Shelf:
     def get(self, key: int) -> Any:
         """The item, or `None`."""
         return self._new.get(key) or self._old.get(key)
-
-    def pop(self, key: int) -> Any:
-        """Take the item out; `None` if there is none."""
-        return self._new.pop(key, None) or self._old.pop(key, None)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._new, self._old = {}, {}
 
 
 # --- one `Runs` a tracker ------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def usage_of_result(response: Any, provider: str | None) -> Usage:
 
 def first_generation(response: Any) -> Any:
     """The first generation of an `LLMResult`, or `None`."""
-    prompts = getattr(response, "generations", None)
+    prompts = response.generations if response is not None else None
     return prompts[0][0] if prompts and prompts[0] else None
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from time import perf_counter_ns
-from typing import Any, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tokentrail._fields import describe_error, is_timeout
+from tokentrail._context import current_context
+from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._health import Health
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._guard import guarded
-from tokentrail.integrations._langchain_answers import answered, broken
+from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
 from tokentrail.integrations._langchain_runs import Run, Runs, runs_of
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
@@ -24,6 +26,11 @@ __all__ = ["TokentrailCallbackHandler"]
 
 def _health(handler: TokentrailCallbackHandler) -> Health:
     return handler.tracker.health_counters
+
+
+_PUBLIC: Final = frozenset(("cost_usd", "duration_ms"))
+"""Fields of an end that are columns under another name and in another unit."""
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class TokentrailCallbackHandler(BaseCallbackHandler):
@@ -57,6 +64,11 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         self._runs: Runs | None = None if tracker is None else runs_of(tracker)
         self._earlier: list[Runs] = []
         """Runs of former default trackers, in which calls may still be open."""
+        # `with` and not the decorator, which costs three times as much; these hooks are the hot ones.
+        self._guard_start, self._guard_token, self._guard_end = (
+            guarded(lambda _: self.tracker.health_counters, f"langchain.{hook}")
+            for hook in ("on_chat_model_start", "on_llm_new_token", "on_llm_end")
+        )
 
     @property
     def tracker(self) -> Tracker:
@@ -92,7 +104,6 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
 
     # --- model runs ------------------------------------------------------------------------------
 
-    @guarded(_health, "langchain.on_chat_model_start")
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],
@@ -107,18 +118,12 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """A chat model is asked."""
-        self._start(
-            serialized,
-            messages[0],
-            run_id,
-            parent_run_id,
-            tags,
-            metadata,
-            invocation_params,
-            batch_size,
-        )
+        with self._guard_start:
+            batch = invocation_params if batch_size > 1 else None
+            self._start(
+                serialized, messages[0], run_id, parent_run_id, tags, metadata, invocation_params, batch, True
+            )
 
-    @guarded(_health, "langchain.on_llm_start")
     def on_llm_start(
         self,
         serialized: dict[str, Any],
@@ -132,7 +137,10 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """A completion model is asked."""
-        self._start(serialized, prompts, run_id, parent_run_id, tags, metadata, invocation_params, 0)
+        with self._guard_start:
+            self._start(
+                serialized, prompts, run_id, parent_run_id, tags, metadata, invocation_params, None, False
+            )
 
     def _start(
         self,
@@ -143,72 +151,60 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         tags: list[str] | None,
         metadata: dict[str, Any] | None,
         invocation: dict[str, Any] | None,
-        batch_size: int,
+        batch: Any,
+        is_chat: bool,
     ) -> None:
-        """Begin a call; a batch of 0 says that the model completes text and does not chat."""
-        is_chat = batch_size > 0
         clock = perf_counter_ns()
         runs = self._current()
         key = run_id.int
         already = runs.open.get(key)
         if already is not None and already.metadata is metadata:
             return  # the same event once more: the handler is in the list twice, or has a twin
-        told = metadata or {}
-        provider, model = told.get("ls_provider"), fields_of.requested_model(told, invocation)
-        fields: dict[str, Any] = {"source": "langchain", "params": fields_of.params_of(told, invocation)}
-        if provider == LIBRARY:
-            fields["requested_model"] = model
-            fields["provider"], model = fields_of.split_litellm(model)
-        else:
-            fields["provider"] = provider
-            fields["api_base"] = runs.api_base(serialized)
-        request_id = str(run_id)
-        fields["run_id"] = request_id
+        told = metadata or _NOTHING
+        provider, columns = runs.columns(serialized, told, invocation, is_chat)
+        columns["request_id"] = columns["run_id"] = request_id = str(run_id)
         parent = None
         if parent_id is not None:
             parent = runs.nodes.get(parent_id.int)
-            fields["parent_id"] = str(parent_id)
-            fields["run_id"] = fields["parent_id"] if parent is None else str(parent.root)
+            columns["parent_id"] = str(parent_id)
+            columns["run_id"] = columns["parent_id"] if parent is None else str(parent.root)
         attempt = runs.attempt(parent, tags)
         if attempt is not None:
-            fields["operation_id"], fields["attempt"], fields["attempt_kind"] = attempt
-        fields_of.who_fields(told, tags, fields)
+            columns["operation_id"], columns["attempt"], columns["attempt_kind"] = attempt
         if is_chat:
-            fields_of.message_fields(messages, fields)
-        fields.setdefault("call_type", "chat" if is_chat else "completion")
-        tracker = runs.tracker
-        if tracker.settings.capture != "none":
-            fields["request"] = fields_of.plain_messages(messages)
-        call_id = tracker.start(model=model, request_id=request_id, **fields)
+            columns["message_count"] = len(messages)
+            if len(messages) > 2:  # a question, a called tool and its result make three
+                fields_of.count_tools(messages, columns)
+        call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages)
         run = Run(key, call_id, request_id, metadata, parent, provider, is_chat)
         run.clock = clock
-        if batch_size > 1:
-            run.batch = invocation
+        if batch is not None:
+            run.batch = batch
         if provider == LIBRARY:
-            run.link = open_link(call_id, run.batch)
+            run.link = open_link(call_id, batch)
         runs.add(run, run_id)
 
-    @guarded(_health, "langchain.on_llm_new_token")
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
         """A chunk of a stream has come."""
-        runs = self._holder(run_id.int)
-        run = runs.find(run_id.int)
-        if run is None:
-            return
-        run.seen = perf_counter_ns()
-        if run.is_chat:
-            message = getattr(chunk, "message", None)
-            usage = getattr(message, "usage_metadata", None)
-            metadata = getattr(message, "response_metadata", None)
-        else:
-            message, metadata = None, getattr(chunk, "generation_info", None)
-            usage = usage_of_chunk(metadata) if metadata else None
-        if not run.began:
-            _begin(runs, run, token, message)
-        if usage is not None and usage is not run.usage_chunk:
-            _tell(runs, run, usage)
-        if metadata and len(metadata) > 1 and not run.named:
-            run.note_names(metadata)
+        with self._guard_token:
+            runs = self._holder(run_id.int)
+            run = runs.open.get(run_id.int) or runs.find(run_id.int)
+            if run is None:
+                return
+            run.seen = perf_counter_ns()
+            if run.is_chat:
+                message = getattr(chunk, "message", None)
+                usage = getattr(message, "usage_metadata", None)
+                metadata = getattr(message, "response_metadata", None)
+            else:
+                message, metadata = None, getattr(chunk, "generation_info", None)
+                usage = usage_of_chunk(metadata) if metadata else None
+            if not run.began:
+                _came(runs, run, token, message)
+            if usage is not None and usage is not run.usage_chunk:
+                _tell(runs, run, usage)
+            if metadata and len(metadata) > 1 and not run.named:
+                run.note_names(metadata)
 
     @guarded(_health, "langchain.on_stream_event")
     def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
@@ -220,43 +216,44 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         run.seen = perf_counter_ns()
         kind = event.get("event")
         if kind == "content-block-delta" and not run.began:
-            _begin(runs, run, [event.get("delta")], None)
+            _came(runs, run, [event.get("delta")], None)
         elif kind == "message-finish":
             run.answered = True
             usage = event.get("usage")
             if usage is not None and run.usage_chunk is None:
                 _tell(runs, run, usage)
 
-    @guarded(_health, "langchain.on_llm_end")
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         """A model has answered."""
-        runs = self._holder(run_id.int)
-        run = runs.end(run_id.int)
-        if run is not None:
-            runs.tracker.finish(run.call_id, **answered(runs, run, response))
-        elif runs.closed(run_id.int) is None:
-            run = _unseen(run_id, response)
-            _record(runs, run, status="success", **answered(runs, run, response))
+        with self._guard_end:
+            runs = self._holder(run_id.int)
+            run = runs.end(run_id.int)
+            if run is not None:
+                _finish(runs, run, answered(runs, run, response))
+            elif runs.closed(run_id.int) is None:
+                run = _unseen(run_id, response)
+                _record(runs, run, answered(runs, run, response))
 
     @guarded(_health, "langchain.on_llm_error")
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **_: Any) -> None:
         """A model run broke off: the provider failed, the caller gave up, or nobody reads any more."""
         runs = self._holder(run_id.int)
         run = runs.end(run_id.int)
+        unseen = run is None
         if run is None:
-            if runs.closed(run_id.int) is None:
-                run = _unseen(run_id, response)
-                status = _status_of(error) or ("timeout" if is_timeout(error) else "error")
-                _record(
-                    runs, run, status=status, **describe_error(error), **broken(runs, run, error, response)
-                )
-            return
-        fields = broken(runs, run, error, response)
+            if runs.closed(run_id.int) is not None:
+                return
+            run = _unseen(run_id, response)
+        end = broken(runs, run, error, response)
         status = "success" if run.answered else _status_of(error)
         if status is None:
-            runs.tracker.fail(run.call_id, error, **fields)
+            end[0].update(describe_error(error))
+            status = "timeout" if is_timeout(error) else "error"
+        end[0]["status"] = status
+        if unseen:
+            _record(runs, run, end)
         else:
-            runs.tracker.finish(run.call_id, status=status, **fields)
+            _finish(runs, run, end)
         if run.batch is not None:
             runs.give_up_batch(run)
 
@@ -294,7 +291,17 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
     on_tool_error = on_retriever_error = on_chain_error
 
 
-def _begin(runs: Runs, run: Run, token: Any, message: Any) -> None:
+def _begin(runs: Runs, columns: dict[str, Any], who: dict[str, Any], messages: list[Any]) -> str:
+    tracker = runs.tracker
+    if not runs.captures and not current_context():
+        if who:
+            to_columns(who, columns, runs.health)
+        return tracker.begin(columns)
+    request = fields_of.plain_messages(messages) if runs.captures else None
+    return tracker.start(request=request, **{**columns, **who})
+
+
+def _came(runs: Runs, run: Run, token: Any, message: Any) -> None:
     run.streamed = True
     if fields_of.speaks(token, message):
         run.began = True
@@ -325,14 +332,25 @@ def _unseen(run_id: UUID, response: Any) -> Run:
     return Run(run_id.int, "", str(run_id), is_chat=is_chat)
 
 
-def _record(runs: Runs, run: Run, **fields: Any) -> None:
+def _finish(runs: Runs, run: Run, end: End) -> None:
+    fields, usage, response = end
+    if response is None and _PUBLIC.isdisjoint(fields):
+        runs.tracker.end(run.call_id, fields, usage=usage)
+    else:
+        runs.tracker.finish(run.call_id, usage=usage, response=response, **fields)
+
+
+def _record(runs: Runs, run: Run, end: End) -> None:
+    """Record a call whose start was not seen: its handler was added late, or told to ignore starts."""
     runs.health.note("orphans")
+    told, usage, response = end
+    fields = {"model": None, "call_type": "chat" if run.is_chat else "completion", **told}
     call_id = runs.tracker.record(
-        model=fields.pop("model", None),
         request_id=run.request_id,
         run_id=run.request_id,
         source="langchain",
-        call_type=fields.pop("call_type", "chat" if run.is_chat else "completion"),
+        usage=usage,
+        response=response,
         **fields,
     )
     runs.close(run.key, call_id)
