@@ -8,7 +8,6 @@ import os
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,10 @@ pytest_plugins = ["postgres"]
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the user's own ledger, and make our own faults loud."""
     for name in list(os.environ):
         if name.startswith("TOKENTRAIL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TOKENTRAIL_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setattr(_guard, "STRICT", True)
-    yield

@@ -207,10 +207,13 @@ def test_the_row_is_exact(way: str, scenario: Scenario, provider: FakeProvider, 
 
 def table() -> str:
     """The table of the README; a line stands for all of `WAYS`, because the test above does."""
-    lines = ["| what happens | status | input (cached) | output (reasoning) | cost |", "|---|---|---|---|---|"]
+    head = "| what happens | status | input (cached) | output (reasoning) | cost |"
+    lines = [head, "|---|---|---|---|---|"]
     for scenario in SCENARIOS:
         status, given, cached, output, reasoning, cost, *_ = scenario.row
-        tokens = "unknown | unknown" if given is None else f"{given:,} ({cached:,}) | {output:,} ({reasoning})"
+        tokens = "unknown | unknown"
+        if given is not None:
+            tokens = f"{given:,} ({cached:,}) | {output:,} ({reasoning})"
         money = "unknown" if cost is None else f"${cost:.4f}"
         lines.append(f"| {scenario.name} | `{status}` | {tokens} | {money} |")
     return "\n".join(lines)
