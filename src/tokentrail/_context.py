@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from tokentrail._records import WHO
 from tokentrail.errors import ConfigurationError
@@ -80,7 +80,7 @@ def _arm_threads() -> None:
     if _armed:
         return
     _armed = True
-    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+    start, submit = threading.Thread.start, cast(Callable[..., Any], ThreadPoolExecutor.submit)
 
     @functools.wraps(start)
     def start_with_context(self: threading.Thread) -> None:

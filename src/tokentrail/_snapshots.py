@@ -62,7 +62,7 @@ def trace_snapshot(seq: int, record: Record) -> Snapshot:
     return Snapshot(
         _common(record, record.get("duration_us")),
         seq=seq,
-        ts=iso(record.get("ended_at", record["started_at"])),
+        ts=iso(record["ended_at"] if "ended_at" in record else record["started_at"]),
         status=record["status"],
         error=record.get("error_message"),
         error_type=record.get("error_type"),

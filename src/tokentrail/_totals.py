@@ -145,10 +145,11 @@ def _passes(
     wanted: tuple[re.Pattern[str] | None, re.Pattern[str] | None],
 ) -> bool:
     """Whether provider and model match; a call without a model passes no model filter."""
-    return all(
-        pattern is None or (value is not None and pattern.match(value) is not None)
-        for pattern, value in zip(wanted, key, strict=False)
-    )
+    return _fits(wanted[0], key[0]) and _fits(wanted[1], key[1])
+
+
+def _fits(pattern: re.Pattern[str] | None, value: str | None) -> bool:
+    return pattern is None or (value is not None and pattern.match(value) is not None)
 
 
 def _last(leaves: Iterable[list[int]]) -> str | None:
