@@ -80,7 +80,7 @@ def _arm_threads() -> None:
     if _armed:
         return
     _armed = True
-    start, submit = threading.Thread.start, cast(Callable[..., Any], ThreadPoolExecutor.submit)
+    start, submit = threading.Thread.start, cast("Callable[..., Any]", ThreadPoolExecutor.submit)
 
     @functools.wraps(start)
     def start_with_context(self: threading.Thread) -> None:
