@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from tokentrail._health import Health
 from tokentrail._measures import public
-from tokentrail._query import Filters, Query, filters, matcher
-from tokentrail._records import FAILED, from_us, now_us
+from tokentrail._query import Filters, Query, filters
+from tokentrail._records import from_us, now_us
 from tokentrail._settings import absolute_url, load_settings
 from tokentrail._stats._amounts import (
     AMOUNTS,
@@ -23,7 +23,6 @@ from tokentrail._stats._amounts import (
     model_details,
     model_usage,
     overview,
-    rate,
     settled,
     summary,
 )
@@ -32,20 +31,17 @@ from tokentrail._stats._answers import (
     BreakdownItem,
     CallPage,
     DetailedStats,
-    ErrorCount,
-    ErrorPoint,
     ErrorStatistics,
     Latency,
-    LatencyItem,
     Overview,
-    Percentiles,
     Point,
     Series,
     TokenStatistics,
     UsageStats,
 )
 from tokentrail._stats._arguments import FilterArguments, WindowArguments
-from tokentrail._stats._percentiles import Distribution
+from tokentrail._stats._errors import error_statistics
+from tokentrail._stats._latency import latency
 from tokentrail._stats._places import cursor_after, place_of, window
 from tokentrail.errors import QueryError
 
@@ -275,87 +271,14 @@ class Stats:
         """
         where.setdefault("status", "success")
         asked = self._begin(**where, cache_hit=[False, None])
-        # All calls are asked for apart from the groups: under `tag` one call is in several.
-        (whole,) = self._spans(asked, "duration_ms", None).values()
-        (first,) = self._spans(asked, "time_to_first_token_ms", None).values()
-        return Latency(
-            **whole.summary(),
-            time_to_first_token=Percentiles(**first.summary()),
-            by=by,
-            items=[] if by is None else self._latencies(asked, by),
-            method="rows",
-            error=0.0,
-        )
-
-    def _latencies(self, asked: Filters, by: str) -> list[LatencyItem]:
-        first = self._spans(asked, "time_to_first_token_ms", by)
-        nothing = Distribution({})
-        return [
-            LatencyItem(
-                key=key,
-                **spans.summary(),
-                time_to_first_token=Percentiles(**first.get(key, nothing).summary()),
-            )
-            for key, spans in self._spans(asked, "duration_ms", by).items()
-        ]
-
-    def _spans(self, asked: Filters, what: str, by: str | None) -> dict[Any, Distribution]:
-        """Group → how long its calls took; without groups there is one, `None`."""
-        fields = () if by is None else (by,)
-        found: dict[Any, dict[int, int]] = {None: {}} if by is None else {}
-        for group in self._groups(("calls",), asked, by=(*fields, what)):
-            if group[what] is not None:
-                key = None if by is None else group[by]
-                found.setdefault(key, {})[group[what]] = group["calls"]
-        return {key: Distribution(counts) for key, counts in found.items()}
+        return latency(self._groups, asked, by)
 
     # --- what went wrong -------------------------------------------------------------------------
 
     def error_statistics(self, *, limit: int = 100, **where: Unpack[FilterArguments]) -> ErrorStatistics:
         """Errors and timeouts: by type, model and provider (most first), and by day."""
         asked = self._begin(**where)
-        measures = ("calls", "success_calls", "error_calls", "timeout_calls", "last_started_at")
-        (all_calls,) = self._groups(measures, asked)
-        errors = all_calls["error_calls"]
-        days = self._groups(("calls", "error_calls"), asked, granularity="day")
-        known = {group["period"]: group for group in days}
-        return ErrorStatistics(
-            total_calls=all_calls["calls"],
-            error_calls=errors,
-            timeout_calls=all_calls["timeout_calls"],
-            error_rate=rate(errors, errors + all_calls["success_calls"]),
-            by_type=self._errors(asked, "error_type", errors, limit),
-            by_model=self._errors(asked, "model", errors, limit),
-            by_provider=self._errors(asked, "provider", errors, limit),
-            timeseries=[
-                ErrorPoint(
-                    bucket=from_us(period).astimezone(asked.zone),
-                    count=known.get(period, NOTHING)["error_calls"],
-                    calls=known.get(period, NOTHING)["calls"],
-                )
-                for period in window(asked, "day", list(known))
-            ],
-        )
-
-    def _errors(self, asked: Filters, by: str, errors: int, limit: int) -> list[ErrorCount]:
-        measures = ("calls", "error_calls")
-        groups = self._groups(measures, asked, by=(by,), order="-error_calls", limit=limit)
-        failed = _only_failed(asked)
-        last = {
-            group[by]: group["last_started_at"]
-            for group in self._groups(("last_started_at",), failed, by=(by,))
-        }
-        return [
-            ErrorCount(
-                key=group[by],
-                count=group["error_calls"],
-                share=group["error_calls"] / errors,
-                calls=group["error_calls"] if by == "error_type" else group["calls"],
-                last_at=None if last.get(group[by]) is None else from_us(last[group[by]]),
-            )
-            for group in groups
-            if group["error_calls"]
-        ]
+        return error_statistics(self._groups, asked, limit)
 
     # --- single calls ----------------------------------------------------------------------------
 
@@ -454,12 +377,6 @@ def _public(group: Mapping[str, Any], question: Query) -> dict[str, Any]:
         value: Any = public(name, group[name])
         shown[name] = from_us(value) if value is not None and name.endswith("_started_at") else value
     return shown
-
-
-def _only_failed(asked: Filters) -> Filters:
-    status = asked.wanted.get("status", FAILED)
-    failed = tuple(each for each in FAILED if matcher("status", status)(each))
-    return replace(asked, wanted={**asked.wanted, "status": failed})
 
 
 def _shown(asked: Filters, moment: int | None) -> datetime | None:

@@ -15,7 +15,7 @@ from sqlalchemy.sql import TableValuedAlias
 from tokentrail._measures import GENERATION, MEASURES, Measure, Test
 from tokentrail._periods import edges, period_of, slot_of
 from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
-from tokentrail._records import COLUMN_OF, DURATION, FIELDS, TEXT, from_us, to_us
+from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, from_us, to_us
 from tokentrail.models import Int64, LLMCall
 
 CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
@@ -61,13 +61,15 @@ def _resolved(
     """Wanted values without patterns: Python decides what matches, so that every store agrees on case."""
     if not any(is_pattern(name, value) for value in wanted):
         return list(wanted)
+    matches = matcher(name, wanted)
+    if name == "status":
+        return [*filter(matches, STATUSES), *(value for value in wanted if value is None)]
     if name == "tag":
         tags = _tags(connection)
         values = sa.select(tags.c.value).select_from(CALLS.join(tags, sa.true()))
     else:
         values = sa.select(_column(name))
     there = connection.execute(values.where(*window).distinct()).scalars()
-    matches = matcher(name, wanted)
     found = [value for value in there if value is not None and matches(value)]
     return [*found, None] if None in wanted else found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from tokentrail._records import BOOLEAN, COLUMN_OF, FIELDS, LIST, MAPPING, PAYLOADS, TIME, Record, from_us
@@ -20,13 +21,26 @@ _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encod
 Encoder = Callable[[Any], Any]
 
 
+@lru_cache(maxsize=4096)
+def _texts(values: tuple[str, ...]) -> str:
+    return _encode_json(values)
+
+
+def _encode_list(values: list[str]) -> str:
+    """The same few tags and doors come again and again, and encoding them is the dearest part of a row."""
+    try:
+        return _texts(tuple(values))
+    except TypeError:  # something in it that is no text
+        return _encode_json(values)
+
+
 def _maybe(encode: Encoder) -> Encoder:
     return lambda value: None if value is None else encode(value)
 
 
 _ENCODERS: Final[Mapping[str, Mapping[int, Encoder]]] = {
-    "sqlite": {LIST: _encode_json, MAPPING: _encode_json, BOOLEAN: int},
-    "postgresql": {LIST: _encode_json, MAPPING: _encode_json, TIME: from_us},
+    "sqlite": {LIST: _encode_list, MAPPING: _encode_json, BOOLEAN: int},
+    "postgresql": {LIST: _encode_list, MAPPING: _encode_json, TIME: from_us},
 }
 
 
