@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -112,3 +112,5 @@ class Sent:
     """The client closed its side before the answer was whole."""
     ended: bool = False
     """The provider is done with this request, whichever way."""
+    counter: Callable[[Mapping[str, Any]], dict[str, int]] = field(default=dict, repr=False)
+    """Turns `usage` into `counts`."""

@@ -48,16 +48,6 @@ class Answer:
         return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
-class Dialect(NamedTuple):
-    """One endpoint: its whole answer, its stream, its names for usage, its errors."""
-
-    whole: Callable[[Answer], dict[str, Any]]
-    events: Callable[[Answer], Iterator[Event]]
-    done: bool
-    """Whether a stream ends with `[DONE]`."""
-    error: Callable[[Answer], dict[str, Any]]
-
-
 # --- usage ---------------------------------------------------------------------------------------
 
 
@@ -115,6 +105,44 @@ def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
         "reasoning_tokens": outputs.get("reasoning_tokens"),
     }
     return {name: count for name, count in found.items() if isinstance(count, int)}
+
+
+# --- endpoints -----------------------------------------------------------------------------------
+
+
+def asked_in_body(_: str, body: Mapping[str, Any]) -> tuple[str, bool]:
+    """The model that a request asks, and whether for a stream, where its body says both."""
+    return str(body.get("model", "")), body.get("stream") is True
+
+
+def told_in_body(whole: Mapping[str, Any]) -> Any:
+    """The usage in a whole answer, where it is called so."""
+    return whole.get("usage")
+
+
+def sse(event: Event) -> bytes:
+    """An event as server-sent events are written."""
+    data = event.data if isinstance(event.data, str) else json.dumps(event.data)
+    return ((f"event: {event.name}\n" if event.name else "") + f"data: {data}\n\n").encode()
+
+
+class Dialect(NamedTuple):
+    """One endpoint: its whole answer, its stream, its names for usage, its errors."""
+
+    whole: Callable[[Answer], dict[str, Any]]
+    events: Callable[[Answer], Iterator[Event]]
+    done: bool
+    """Whether a stream ends with `[DONE]`."""
+    error: Callable[[Answer], dict[str, Any]]
+    asked: Callable[[str, Mapping[str, Any]], tuple[str, bool]] = asked_in_body
+    """Path and body of a request → its model, and whether it wants a stream."""
+    told: Callable[[Mapping[str, Any]], Any] = told_in_body
+    """The usage in a whole answer."""
+    counts: Callable[[Mapping[str, Any]], dict[str, int]] = counts_of
+    """A usage in the ledger's names."""
+    frame: Callable[[Event], bytes] = sse
+    """How an event of a stream is written, and its `content_type`."""
+    content_type: str = "text/event-stream"
 
 
 # --- pieces that dialects share ------------------------------------------------------------------

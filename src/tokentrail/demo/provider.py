@@ -14,7 +14,7 @@ from typing import Any, Final, Self, cast
 from tokentrail.demo._anthropic import MESSAGES
 from tokentrail.demo._openai import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tokentrail.demo._reply import DEFAULT_USAGE, MISSING, Reply, Sent
-from tokentrail.demo._wire import Answer, Dialect, Event, counts_of
+from tokentrail.demo._wire import Answer, Dialect, Event
 
 __all__ = ["DEFAULT_USAGE", "MISSING", "FakeProvider", "Reply", "Sent"]
 
@@ -34,13 +34,17 @@ class FakeProvider:
     Answers go by the model of the request: the replies scripted for it in order, the last one for ever; else
     those of `"*"`; else `Reply()`.
 
+    Args:
+        dialects: further endpoints by the end of their path, tried before its own.
+
     Example:
         >>> with FakeProvider() as provider:
         ...     provider.script("gpt-4o-mini", Reply(status=429), Reply(text="now"))
         ...     base_url = provider.url + "/v1"
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dialects: Mapping[str, Dialect] | None = None) -> None:
+        self._dialects = {**(dialects or {}), **_DIALECTS}
         self.sent: list[Sent] = []
         """Every request in the order of arrival."""
         self.faults: list[BaseException] = []
@@ -112,8 +116,11 @@ class FakeProvider:
 
     # --- for the handler -------------------------------------------------------------------------
 
-    def _arrived(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Sent:
-        model = str(body.get("model", ""))
+    def _dialect(self, path: str) -> Dialect | None:
+        return next((one for end, one in self._dialects.items() if path.endswith(end)), None)
+
+    def _arrived(self, dialect: Dialect, path: str, body: dict[str, Any], headers: dict[str, str]) -> Sent:
+        model, stream = dialect.asked(path, body)
         with self._changed:
             sent = Sent(
                 number=len(self.sent) + 1,
@@ -122,7 +129,8 @@ class FakeProvider:
                 body=body,
                 headers=headers,
                 reply=self._next(model),
-                stream=body.get("stream") is True,
+                counter=dialect.counts,
+                stream=stream,
             )
             sent.status, sent.request_id = sent.reply.status, f"req_{sent.number:08d}"
             self.sent.append(sent)
@@ -144,7 +152,7 @@ class FakeProvider:
         with self._changed:
             if usage is not None:
                 sent.usage = {**(sent.usage or {}), **usage}
-                sent.counts = counts_of(sent.usage)
+                sent.counts = sent.counter(sent.usage)
             sent.chunks_sent += chunk
             for name, fact in facts.items():
                 setattr(sent, name, fact)
@@ -204,12 +212,13 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
         body = cast("dict[str, Any]", json.loads(raw) if raw else {})
         path = self.path.split("?", 1)[0]
-        dialect = next((one for end, one in _DIALECTS.items() if path.endswith(end)), None)
+        provider = self.server.provider
+        dialect = provider._dialect(path)
         if dialect is None:
             self._json(404, {"error": {"message": f"no endpoint {path}", "type": "not_found"}}, {})
             return
-        provider = self.server.provider
-        sent = provider._arrived(path, body, {name.lower(): value for name, value in self.headers.items()})
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        sent = provider._arrived(dialect, path, body, headers)
         try:
             self._answer(provider, sent, dialect)
         except _CutError:
@@ -228,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"x-request-id": sent.request_id, "request-id": sent.request_id, **reply.headers}
         if reply.status != 200 or reply.body is not None:
             body = dialect.error(answer) if reply.body is None else reply.body
-            usage = body.get("usage") if isinstance(body, Mapping) else None
+            usage = dialect.told(body) if isinstance(body, Mapping) else None
             provider._note(sent, usage=usage, completed=True)
             self._json(reply.status, body, headers)
         elif sent.stream:
@@ -240,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _CutError
             whole = dialect.whole(answer)
             # Noted before it is written: a client that has read it finds it noted.
-            provider._note(sent, usage=whole.get("usage"), completed=True)
+            provider._note(sent, usage=dialect.told(whole), completed=True)
             self._json(200, whole, headers)
 
     def _json(self, status: int, body: Any, headers: dict[str, str]) -> None:
@@ -262,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         self.send_response(200)
         for name, value in {
-            "content-type": "text/event-stream",
+            "content-type": dialect.content_type,
             **headers,
             "transfer-encoding": "chunked",
         }.items():
@@ -273,11 +282,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._before_chunk(provider, sent)
             self._look(provider, sent)
             provider._note(sent, chunk=event.counts, usage=event.usage)
-            self._write(event)
+            self._write(dialect.frame(event))
         self._look(provider, sent)
         provider._note(sent, completed=True)
         if dialect.done:
-            self._write(Event("[DONE]"))
+            self._write(dialect.frame(Event("[DONE]")))
         self.wfile.write(b"0\r\n\r\n")
 
     def _before_chunk(self, provider: FakeProvider, sent: Sent) -> None:
@@ -289,11 +298,8 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.pace:
             self._pause(provider, sent, reply.pace)
 
-    def _write(self, event: Event) -> None:
-        data = event.data if isinstance(event.data, str) else json.dumps(event.data)
-        text = (f"event: {event.name}\n" if event.name else "") + f"data: {data}\n\n"
-        line = text.encode()
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line))
+    def _write(self, frame: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(frame), frame))
 
     def _pause(self, provider: FakeProvider, sent: Sent, seconds: float | None) -> None:
         """Wait so long (`None`: until released), unless the client leaves or the provider closes."""
