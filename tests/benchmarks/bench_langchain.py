@@ -1,4 +1,4 @@
-"""What the handler costs inside real LangChain calls: CPU µs a call over no callback, and beside a no-op handler.
+"""What the handler costs inside real LangChain calls, in CPU µs a call, beside a handler that does nothing.
 
     python tests/benchmarks/bench_langchain.py [--rounds 15] [--calls 300] [--gc]
 
@@ -78,14 +78,14 @@ def make_model() -> Any:
         def _identifying_params(self) -> dict[str, Any]:
             return {"model": "gpt-4o-mini", "model_name": "gpt-4o-mini", "stream": False, "temperature": 0.5}
 
-        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
+        def _generate(
+            self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+        ) -> ChatResult:
             message = AIMessage("Hello.", usage_metadata=usage)
             generation = ChatGeneration(message=message, generation_info={"finish_reason": "stop"})
             return ChatResult(generations=[generation], llm_output=dict(output))
 
-        async def _agenerate(
-            self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-        ) -> ChatResult:
+        async def _agenerate(self, messages: Any, stop: Any = None, **kwargs: Any) -> ChatResult:
             return self._generate(messages)
 
         def _chunks(self) -> Iterator[ChatGenerationChunk]:
@@ -97,11 +97,11 @@ def make_model() -> Any:
             yield ChatGenerationChunk(message=AIMessageChunk(""), generation_info=info)
             yield ChatGenerationChunk(message=AIMessageChunk("", usage_metadata=usage, chunk_position="last"))
 
-        def _stream(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
+        def _stream(self, messages: Any, stop: Any = None, **kwargs: Any) -> Any:
             return self._chunks()
 
         async def _astream(
-            self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+            self, messages: Any, stop: Any = None, **kwargs: Any
         ) -> AsyncIterator[ChatGenerationChunk]:
             for chunk in self._chunks():
                 yield chunk
@@ -223,7 +223,9 @@ HEADER = f"{'':8}{'base':>9}{'no-op':>9}{'ours':>9}{'ratio':>8}{'net':>9}  (quar
 
 def main() -> None:
     """Print one table with orjson and one without it, each from its own process."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--gc", action="store_true", help="leave the garbage collector on")

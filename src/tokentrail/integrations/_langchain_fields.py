@@ -43,10 +43,19 @@ _OF_LANGCHAIN: Final = (
 )  # fmt: skip
 """How tags begin that LangChain itself puts on its runs."""
 
-_PARAMS: Final = frozenset((
-    "temperature", "max_tokens", "max_completion_tokens", "max_output_tokens", "top_p", "top_k", "seed", "n",
-    "frequency_penalty", "presence_penalty", "reasoning_effort", "service_tier", "num_predict", "num_ctx",
-))  # fmt: skip
+_PARAMS: Final = {
+    **{
+        name: name
+        for name in (
+            "temperature", "max_tokens", "top_p", "top_k", "seed", "n", "frequency_penalty",
+            "presence_penalty", "reasoning_effort", "service_tier", "num_ctx",
+        )
+    },
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "num_predict": "max_tokens",
+}  # fmt: skip
+"""Settings of a request that are kept, and the one name of those that have several."""
 _NUMBERS: Final = frozenset((int, float))
 _SCALARS: Final = frozenset((int, float, str, bool))
 
@@ -86,7 +95,7 @@ def params_of(metadata: Mapping[str, Any], invocation: Mapping[str, Any] | None)
     if invocation:
         for name, value in invocation.items():
             if name in _PARAMS and type(value) in _SCALARS:
-                params[name] = value  # noqa: PERF403  in the hot path; a comprehension is a call here
+                params[_PARAMS[name]] = value
     if "temperature" not in params and type(metadata.get("ls_temperature")) in _SCALARS:
         params["temperature"] = metadata["ls_temperature"]
     if "max_tokens" not in params and type(metadata.get("ls_max_tokens")) in _SCALARS:

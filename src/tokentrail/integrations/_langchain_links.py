@@ -37,7 +37,7 @@ class BatchLink(Link):
         return self._taken[-1]
 
     @property
-    def claimed(self) -> bool:  # type: ignore[override]
+    def claimed(self) -> bool:
         """Whether no call waits any more."""
         return not self._waiting
 

@@ -430,17 +430,17 @@ class _Closed:
     __slots__ = ("_new", "_old")
 
     def __init__(self) -> None:
-        self._new: dict[int, Any] = {}
-        self._old: dict[int, Any] = {}
+        self._new: dict[int, str] = {}
+        self._old: dict[int, str] = {}
 
-    def put(self, key: int, item: Any) -> None:
-        """Keep an item as the newest."""
+    def put(self, key: int, call_id: str) -> None:
+        """Remember one more."""
         if len(self._new) >= _SHELF:
             self._old, self._new = self._new, {}
-        self._new[key] = item
+        self._new[key] = call_id
 
-    def get(self, key: int) -> Any:
-        """The item, or `None`."""
+    def get(self, key: int) -> str | None:
+        """The call of a run, or `None`."""
         return self._new.get(key) or self._old.get(key)
 
 

@@ -50,13 +50,13 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
     # Plain class attributes, where the base class has properties: LangChain asks for them with every event.
     raise_error = False
     run_inline = True
-    ignore_llm = False  # type: ignore[assignment]
-    ignore_chat_model = False  # type: ignore[assignment]
-    ignore_chain = False  # type: ignore[assignment]
-    ignore_retriever = False  # type: ignore[assignment]
-    ignore_agent = False  # type: ignore[assignment]
-    ignore_retry = True  # type: ignore[assignment]
-    ignore_custom_event = True  # type: ignore[assignment]
+    ignore_llm = False
+    ignore_chat_model = False
+    ignore_chain = False
+    ignore_retriever = False
+    ignore_agent = False
+    ignore_retry = True
+    ignore_custom_event = True
 
     def __init__(self, tracker: Tracker | None = None) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         name: str | None = None,
         **_: Any,
     ) -> None:
-        """A chain, tool or retriever starts; only its place is noted, its inputs are not looked at."""
+        """A chain starts; only its place is noted, its inputs are not looked at."""
         self._current().enter(run_id, parent_run_id, name, tags)
 
     @guarded(_health, "langchain.on_chain_end")
@@ -286,8 +286,35 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         for runs in (self._current(), *self._earlier):
             runs.leave(run_id, _status_of(error) or "abandoned")
 
-    on_tool_start = on_retriever_start = on_chain_start
-    on_tool_end = on_retriever_end = on_chain_end
+    @guarded(_health, "langchain.on_tool_start")
+    def on_tool_start(
+        self,
+        serialized: Any,  # noqa: ARG002
+        input_str: str,  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **_: Any,
+    ) -> None:
+        """A tool starts; it may ask models too."""
+        self._current().enter(run_id, parent_run_id, None, tags)
+
+    @guarded(_health, "langchain.on_retriever_start")
+    def on_retriever_start(
+        self,
+        serialized: Any,  # noqa: ARG002
+        query: str,  # noqa: ARG002
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        **_: Any,
+    ) -> None:
+        """A retriever starts; it may ask models too."""
+        self._current().enter(run_id, parent_run_id, None, tags)
+
+    on_tool_end = on_retriever_end = on_chain_end  # type: ignore[assignment]
     on_tool_error = on_retriever_error = on_chain_error
 
 
