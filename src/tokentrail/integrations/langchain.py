@@ -337,6 +337,8 @@ def _came(runs: Runs, run: Run, token: Any, message: Any) -> None:
 
 def _tell(runs: Runs, run: Run, usage: Any) -> None:
     run.feed(usage)
+    if run.provider == LIBRARY:
+        return  # it may be LiteLLM's own estimate; the end of the call decides
     known = run.usage()
     if known is not None:
         runs.tracker.progress(run.call_id, usage=known)
