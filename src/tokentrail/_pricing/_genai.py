@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -44,9 +46,14 @@ _FURTHER: Final = {
     "output_video_mtok": "output_video_tokens",
     "output_citation_mtok": "citation_tokens",
     "web_searches_kcount": "web_search_requests",
+    "cache_audio_read_mtok": "cached_audio_tokens",
 }
 """Rates that only the library's own arithmetic knows, and the details of a usage that need them."""
-_USAGE_KEYS: Final = {"citation_tokens": "output_citation_tokens", "web_search_requests": "web_searches"}
+_USAGE_KEYS: Final = {
+    "citation_tokens": "output_citation_tokens",
+    "web_search_requests": "web_searches",
+    "cached_audio_tokens": "cache_audio_read_tokens",
+}
 _BY_MODALITY: Final = re.compile(r"(?:^|[-_/.])(?:audio|realtime|live|transcribe|image)(?:[-_/.\d]|$)")
 """Models that charge by modality: a count of tokens alone says little about their price."""
 
@@ -73,6 +80,10 @@ class GenaiPrices:
         self._snapshot: Any = None
         self._version = ""
         self._find = lru_cache(size)(self._found)
+        # genai-prices brings httpx2 along, and openai looks for that in `sys.modules` at every request: met
+        # half-loaded, it fails the host's call. So it is loaded here, where there is no second thread yet.
+        with suppress(ImportError):
+            importlib.import_module("httpx2")
 
     def price(
         self, provider: str | None, model: str, tokens: Tokens, at_us: int, tier: str | None, host: str | None
@@ -238,11 +249,20 @@ class _Epoch:
             output_reasoning_tokens=tokens.reasoning,
             **further,
         )
+        if self._heard_again and "cache_audio_read_tokens" not in further:
+            usage.cache_audio_read_tokens = _cached_audio(tokens)
         try:
             price = self._price.calc_price(usage)
         except ValueError as error:
-            raise UnpriceableError("contradiction") from error
+            raise UnpriceableError("modality_unknown") from error
         return Charge(nanos(price["total_price"]), nanos(price["input_price"]), nanos(price["output_price"]))
+
+
+def _cached_audio(tokens: Tokens) -> int | None:
+    """How much audio was read from the cache: none, if all of it is known to be text; else that is unknown."""
+    if not tokens.input_audio or tokens.details.get("cached_text_tokens") == tokens.cache_read:
+        return 0
+    return None
 
 
 def _rates(stored: Mapping[str, Any], start: int) -> Rates:

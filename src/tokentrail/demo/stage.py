@@ -58,8 +58,6 @@ class Stage:
         self.tracker = tracker
         self.provider = FakeProvider()
         self._runner = asyncio.Runner()
-        # openai looks into a half-imported httpx2, which is what genai_prices brings along: import it first.
-        _load("genai_prices")
         self.litellm = _load("litellm")
         self.litellm.suppress_debug_info = True
         self.litellm.telemetry = False
