@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,17 @@ def test_damage_met_while_open_is_said(url: str, path: Path) -> None:
     with pytest.raises(StoreCorruptError):
         store.scan(filters(), limit=400)
     store.close()
+
+
+def test_pruned_rows_give_their_room_back(url: str, path: Path) -> None:
+    """After pruning, the file holds no pages that nothing uses."""
+    filled(url)
+    store = open_store(url)
+    assert store.prune(datetime(2027, 1, 1, tzinfo=UTC)) == 500
+    store.close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
+    connection.close()
 
 
 # --- another file --------------------------------------------------------------------------------

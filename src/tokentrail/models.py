@@ -50,6 +50,10 @@ Int64: Final = BigInteger().with_variant(Integer(), "sqlite")
 Flag: Final = Boolean().with_variant(Integer(), "sqlite")
 
 
+TIMES_US: Final = range(to_us(datetime(1900, 1, 1, tzinfo=UTC)), to_us(datetime(9000, 1, 1, tzinfo=UTC)))
+"""Moments that can be stored: those a datetime can show in every time zone."""
+
+
 # --- conversions ---------------------------------------------------------------------------------
 
 

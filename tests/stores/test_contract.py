@@ -95,6 +95,9 @@ def test_positions_come_with_the_rows(store: Store) -> None:
         {"input_tokens": 2**63},
         {"input_tokens": "many"},
         {"finality": 0},
+        {"finality": "final"},
+        {"started_at": 10**18},
+        {"ended_at": -(10**17)},
     ],
 )
 def test_a_bad_record_stops_no_other(store: Store, bad: Record) -> None:

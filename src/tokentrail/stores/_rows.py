@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
 from tokentrail._records import BOOLEAN, COLUMN_OF, FIELDS, LIST, MAPPING, PAYLOADS, TIME, Record, from_us
+from tokentrail.models import TIMES_US
 
 _KINDS: Final = {COLUMN_OF.get(name, name): kind for name, kind in FIELDS.items()}
 _KEPT_SHAPES: Final = 2_000
@@ -34,13 +36,23 @@ def _encode_list(values: list[str]) -> str:
         return _encode_json(values)
 
 
+def _moment(value: int) -> int:
+    if value not in TIMES_US:
+        raise OverflowError(f"no datetime can show {value} microseconds")
+    return value
+
+
+def _timestamp(value: int) -> datetime:
+    return from_us(_moment(value))
+
+
 def _maybe(encode: Encoder) -> Encoder:
     return lambda value: None if value is None else encode(value)
 
 
 _ENCODERS: Final[Mapping[str, Mapping[int, Encoder]]] = {
-    "sqlite": {LIST: _encode_list, MAPPING: _encode_json, BOOLEAN: int},
-    "postgresql": {LIST: _encode_list, MAPPING: _encode_json, TIME: from_us},
+    "sqlite": {LIST: _encode_list, MAPPING: _encode_json, BOOLEAN: int, TIME: _moment},
+    "postgresql": {LIST: _encode_list, MAPPING: _encode_json, TIME: _timestamp},
 }
 
 

@@ -18,10 +18,11 @@ from tokentrail._records import (
     LONG_TEXT,
     MAPPING,
     TEXT,
+    TIME,
     Record,
     to_us,
 )
-from tokentrail.models import LLMCall
+from tokentrail.models import TIMES_US, LLMCall
 from tokentrail.stores.base import Appended, Position, Refused, fold
 
 
@@ -206,6 +207,13 @@ _TYPES: Final[dict[int, type]] = {
 _COLUMNS: Final = {COLUMN_OF.get(name, name): _TYPES.get(kind, int) for name, kind in FIELDS.items()}
 
 
+_TIMES: Final = {name for name, kind in FIELDS.items() if kind == TIME}
+
+
+def _ranges(column: str) -> range:
+    return TIMES_US if column in _TIMES else range(-(2**63), 2**63)
+
+
 def refusal(record: Record) -> str | None:
     """Why a record cannot be a row, or `None` if it can."""
     missing = [name for name in _REQUIRED if record.get(name) is None]
@@ -215,6 +223,6 @@ def refusal(record: Record) -> str | None:
         wanted = _COLUMNS.get(column)
         if wanted is None or value is None:
             continue
-        if not isinstance(value, wanted) or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        if not isinstance(value, wanted) or (isinstance(value, int) and value not in _ranges(column)):
             return f"{column} cannot be {type(value).__name__} {value!r:.40}"
     return None
