@@ -8,10 +8,10 @@ import json
 import pickle
 import sys
 import time
-from collections import namedtuple
+from collections import ChainMap, UserDict, namedtuple
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock, Mock
 
@@ -191,6 +191,10 @@ def test_langchain_objects() -> None:
     assert normalize_usage(outputs.LLMResult(generations=[twice])) == plain
     mistral = messages.AIMessage("x", usage_metadata=metadata, response_metadata={"token_usage": FULL})
     assert normalize_usage(mistral).cache_read_tokens == 64
+    other = messages.AIMessage(
+        "x", usage_metadata=metadata, response_metadata={"token_usage": {**FULL, "prompt_tokens": 9}}
+    )
+    assert normalize_usage(other) == plain
     ollama = {"model": "llama", "prompt_eval_count": 120, "eval_count": 37, "total_duration": 5}
     assert normalize_usage(messages.AIMessage("x", response_metadata=ollama))[:3] == (120, 37, 157)
     old = outputs.LLMResult(generations=[[outputs.Generation(text="x")]], llm_output={"token_usage": FULL})
@@ -253,6 +257,17 @@ class RaisingMapping(dict[str, Any]):
         raise RuntimeError
 
 
+class BadDump:
+    """An object whose dump fails; its properties are still there."""
+
+    def model_dump(self) -> dict[str, Any]:
+        raise RuntimeError
+
+    @property
+    def prompt_tokens(self) -> int:
+        return 5
+
+
 class Slots:
     """An object without `__dict__`."""
 
@@ -281,6 +296,9 @@ def test_hostile_objects() -> None:
     assert normalize_usage(Raising()).flags == ("usage_not_mapping",)
     assert normalize_usage(HalfRaising())[:3] == (None, 8, 8)
     assert normalize_usage(Slots())[:3] == (5, 8, 13)
+    assert normalize_usage(BadDump())[:3] == (5, None, 5)
+    for mapping in (MappingProxyType(FULL), UserDict(FULL), ChainMap(FULL)):
+        assert normalize_usage(mapping) == FULL_USAGE
     assert normalize_usage(RaisingMapping(prompt_tokens=5)).flags == ("usage_not_mapping",)
     assert normalize_usage({"prompt_tokens": 5, "usage": Raising()})[:3] == (5, None, 5)
     circle: dict[str, Any] = {}

@@ -94,6 +94,24 @@ def test_right_answers(args: tuple[Any, ...], fields: dict[str, Any], expected: 
     assert row["price_version"].startswith("genai-prices ")
 
 
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        # $4 text, $32 audio, $0.40 either from the cache, $16 out, per million
+        ({"cached_text_tokens": 400}, "0.01952"),
+        ({"cached_audio_tokens": 400}, "0.00832"),
+        ({"cached_audio_tokens": 100, "cached_text_tokens": 300}, "0.01672"),
+    ],
+)
+def test_audio_from_the_cache(details: dict[str, int], expected: str) -> None:
+    """Where audio and cache overlap, the price is known if the overlap was counted."""
+    row = priced(
+        "openai", "gpt-realtime", 1_000, 10,
+        input_audio_tokens=600, output_audio_tokens=0, cache_read_tokens=400, usage_details=details,
+    )  # fmt: skip
+    assert dollars(row) == expected
+
+
 def test_input_and_output_are_priced_apart() -> None:
     """The two halves of a cost are kept too; a fee per request is in the total only."""
     row = priced("openai", "gpt-4o", 10_000, 1_000, cache_read_tokens=4_000)
@@ -133,6 +151,11 @@ def _no_litellm(monkeypatch: pytest.MonkeyPatch) -> None:
             "price_no_audio_rate",
         ),
         (("google", "gemini-2.5-flash-image", 1_000, 1_000), {}, "price_modality_unknown"),
+        (
+            ("openai", "gpt-realtime", 1_000, 10),
+            {"input_audio_tokens": 600, "cache_read_tokens": 500},
+            "price_modality_unknown",
+        ),
         (("openai", "whisper-1", 0, 0), {"input_audio_tokens": 0}, "price_no_token_rate"),
         (("openai", "text-embedding-3-small", 10, 1), {}, "price_no_output_rate"),
     ],

@@ -129,6 +129,18 @@ def test_litellm_chunks() -> None:
     assert stream.usage[:3] == (120, 37, 157)
 
 
+def test_a_chunk_that_raises_is_passed_over() -> None:
+    """A chunk of which nothing can be read counts as one without usage."""
+
+    class Raising:
+        def __getattribute__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    stream = StreamUsage()
+    assert stream.feed(Raising()) is False
+    assert stream.usage is MISSING
+
+
 def test_usage_is_readable_at_any_time() -> None:
     """The usage so far can be read between chunks; our own Usage is a chunk too."""
     stream = StreamUsage()

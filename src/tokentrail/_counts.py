@@ -215,8 +215,8 @@ def _read_details(counts: Counts, side: str, value: object) -> None:
         bare = key.removeprefix("flex_").removeprefix("priority_")
         if bare in ("audio", "audio_tokens") and side in AUDIO:
             counts.put(AUDIO[side], item)
-        elif bare == WRITES_BY_LIFE:
-            _read_details(counts, side, item)
+        elif bare == WRITES_BY_LIFE or bare in DETAILS:
+            _read_details(counts, DETAILS.get(bare, side), item)
         elif bare in DETAIL_KEYS:
             counts.put(DETAIL_KEYS[bare], item)
         else:

@@ -149,6 +149,7 @@ DETAILS: Final[Mapping[str, str]] = {
     "input_token_details": "input",
     "tool_use_prompt_tokens_details": "tool_use_prompt",
     "cache_tokens_details": "cached",
+    "cached_tokens_details": "cached",
     "completion_tokens_details": "output",
     "completion_token_details": "output",
     "output_tokens_details": "output",

@@ -19,6 +19,7 @@ from tokentrail._pricing._rates import (
     Tokens,
     UnpriceableError,
     charge,
+    check,
     nanos,
     rate,
     request_rate,
@@ -230,6 +231,11 @@ class _Epoch:
             or (len(details) > 0 and any(name in details for name in self._further.values()))
         )
 
+    def _refuse_unrated_audio(self, tokens: Tokens) -> None:
+        heard = tokens.input_audio and self._base.input_audio is None
+        if heard or (tokens.output_audio and self._base.output_audio is None):
+            raise UnpriceableError("no_audio_rate")
+
     def _charge_by_library(self, tokens: Tokens) -> Charge:
         from genai_prices import Usage
 
@@ -237,7 +243,8 @@ class _Epoch:
         further = {
             _USAGE_KEYS.get(name, name): details[name] for name in self._further.values() if name in details
         }
-        charge(self._base._replace(input=0, output=0), tokens)  # contradictions and audio without a rate
+        check(tokens)
+        self._refuse_unrated_audio(tokens)
         usage = Usage(
             input_tokens=tokens.input,
             output_tokens=tokens.output,
@@ -259,7 +266,7 @@ class _Epoch:
 
 
 def _cached_audio(tokens: Tokens) -> int | None:
-    """How much audio was read from the cache: none, if all of it is known to be text; else that is unknown."""
+    """How much audio was read from the cache: none, if all of that is known to be text; else unknown."""
     if not tokens.input_audio or tokens.details.get("cached_text_tokens") == tokens.cache_read:
         return 0
     return None

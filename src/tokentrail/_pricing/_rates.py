@@ -91,13 +91,27 @@ def charge(rates: Rates, tokens: Tokens) -> Charge:
     Raises:
         UnpriceableError: parts exceed their whole, or a kind of token has no rate.
     """
+    check(tokens)
     given = _charge_input(rates, tokens)
-    plain = tokens.output - tokens.output_audio
-    if plain < 0 or tokens.reasoning > tokens.output:
-        raise UnpriceableError("contradiction")
-    taken = _charge_kind(plain, rates.output, "no_output_rate")
+    taken = _charge_kind(tokens.output - tokens.output_audio, rates.output, "no_output_rate")
     taken += _charge_kind(tokens.output_audio, rates.output_audio, "no_audio_rate")
     return Charge(_rounded(given + taken + rates.request), _rounded(given), _rounded(taken))
+
+
+def check(tokens: Tokens) -> None:
+    """Refuse parts that exceed their whole.
+
+    Raises:
+        UnpriceableError: they do.
+    """
+    if (
+        tokens.cache_read + tokens.cache_write > tokens.input
+        or tokens.cache_write_1h > tokens.cache_write
+        or tokens.input_audio > tokens.input
+        or tokens.output_audio > tokens.output
+        or tokens.reasoning > tokens.output
+    ):
+        raise UnpriceableError("contradiction")
 
 
 def _charge_input(rates: Rates, tokens: Tokens) -> int:
@@ -107,8 +121,6 @@ def _charge_input(rates: Rates, tokens: Tokens) -> int:
         total += tokens.cache_read * rates.cache_read
     if tokens.cache_write:
         kept, longer = tokens.cache_write, tokens.cache_write_1h
-        if longer > kept:
-            raise UnpriceableError("contradiction")
         if longer and rates.cache_write_1h is not None:
             kept -= longer
             plain -= longer
@@ -119,8 +131,8 @@ def _charge_input(rates: Rates, tokens: Tokens) -> int:
     if tokens.input_audio:
         plain -= tokens.input_audio
         total += _charge_kind(tokens.input_audio, rates.input_audio, "no_audio_rate")
-    if plain < 0 or tokens.cache_read + tokens.cache_write > tokens.input:
-        raise UnpriceableError("contradiction")
+    if plain < 0:  # some audio came from the cache, and nobody said how much
+        raise UnpriceableError("modality_unknown")
     return total + _charge_kind(plain, rates.input, "no_input_rate")
 
 
