@@ -121,7 +121,7 @@ async def test_responses_stream_over_anthropic(rig: Rig) -> None:
 
 async def test_anthropic_messages_stream(rig: Rig) -> None:
     """`/v1/messages` streams bytes; their usage is read as they pass."""
-    pytest.importorskip("soundfile")
+    pytest.importorskip("litellm.proxy.pass_through_endpoints.streaming_handler", exc_type=ImportError)
     rig.provider.script("claude-haiku-4-5", Reply(usage=CLAUDE_USAGE))
     stream = await litellm.anthropic_messages(
         model=CLAUDE, messages=HI, max_tokens=9, stream=True, **rig.anthropic

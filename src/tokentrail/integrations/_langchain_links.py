@@ -13,13 +13,14 @@ LIBRARY = "litellm"
 class BatchLink(Link):
     """The link of `generate([a, b, c])`: all start before the first one is sent, so they queue up here."""
 
-    __slots__ = ("_taken", "_waiting", "batch")
+    __slots__ = ("_offered", "_taken", "_waiting", "batch")
 
     def __init__(self, batch: Any) -> None:
         self.library = LIBRARY
         self.batch = batch
         self._waiting: deque[str] = deque()
-        self._taken: list[str] = []
+        self._taken: set[str] = set()
+        self._offered = ""
 
     def add(self, call_id: str) -> None:
         """Let one more call wait for its request."""
@@ -33,18 +34,20 @@ class BatchLink(Link):
 
     @property
     def call_id(self) -> str:  # type: ignore[override]
-        """The call that was claimed last."""
-        return self._taken[-1]
+        """The call that the request which asks may claim, or has claimed."""
+        return self._offered
 
     @property
     def claimed(self) -> bool:
-        """Whether no call waits any more."""
+        """Whether no call waits any more; asking is how a request begins, and offers it the next one."""
+        if self._waiting:
+            self._offered = self._waiting[0]
         return not self._waiting
 
     @claimed.setter
     def claimed(self, value: bool) -> None:
-        if value and self._waiting:
-            self._taken.append(self._waiting.popleft())
+        if value and self._waiting and self._waiting[0] == self._offered:
+            self._taken.add(self._waiting.popleft())
 
 
 def open_link(call_id: str, batch: Any) -> Link:
