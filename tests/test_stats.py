@@ -157,7 +157,7 @@ def test_every_outcome_is_counted_once(ledger: Ledger) -> None:
         1,
     )
     assert (overview.cancelled_calls, overview.abandoned_calls, overview.interrupted_calls) == (1, 1, 1)
-    assert (overview.success_rate, overview.error_rate) == (50.0, 50.0)
+    assert (overview.success_rate, overview.error_rate) == (0.5, 0.5)
 
 
 def test_no_finished_call_has_no_success_rate(ledger: Ledger) -> None:
@@ -371,7 +371,7 @@ def test_errors_by_type_model_and_day(ledger: Ledger) -> None:
         5,
         3,
         1,
-        75.0,
+        0.75,
     )
     assert [(each.key, each.count, each.last_at) for each in answer.by_type] == [
         ("RateLimitError", 2, NEW_YEAR),

@@ -466,3 +466,32 @@ def test_durations_survive_clock_jumps(tracker: Tracker, monkeypatch: pytest.Mon
     tracker.finish(call_id)
     monkeypatch.undo()
     assert 0 <= tracker.get(call_id).duration_ms < 60_000
+
+
+def test_a_damaged_database_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The host goes on, the damaged file is kept beside a new one, and one loud warning says so."""
+    path = tmp_path / "u.db"
+    path.write_bytes(b"this is no database " * 500)
+    with Tracker(f"sqlite:///{path}") as tracker:
+        tracker.finish(tracker.start(model="m"))
+        assert tracker.flush(30)
+        assert tracker.stats.overview().calls == 1
+        assert any("damaged" in warning for warning in tracker.health()["warnings"])
+    assert [file.read_bytes()[:4] for file in tmp_path.glob("*corrupt*")] == [b"this"]
+    assert "damaged" in caplog.text
+
+
+@pytest.mark.parametrize("url", ["nosuch://host/db", "sqlite:////dev/null/below/u.db"])
+def test_a_wrong_url_warns_once_and_loses_nothing(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that cannot be had is one warning; calls wait in the journal, and the host never knows."""
+    tracker = Tracker(url, data_dir=tmp_path / "data")
+    for _ in range(3):
+        tracker.finish(tracker.start(model="m"))
+    assert tracker.flush(5) is False
+    health = tracker.health()
+    assert (health["backlog"], health["lost"]) == (3, {})
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    tracker.close(1)
+    assert b"".join(file.read_bytes() for file in (tmp_path / "data").rglob("*.seg")).count(b'"status"') == 3

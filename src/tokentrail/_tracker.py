@@ -85,7 +85,14 @@ class Tracker(Recorder):
     def _open_store(self) -> Store:
         from tokentrail.stores import open_store  # SQLAlchemy is loaded by whoever writes, not by import
 
-        return open_store(self.settings.database_url)
+        store = open_store(self.settings.database_url, recover=True)
+        if store.set_aside:
+            self.health_counters.warn(
+                "corrupt",
+                f"tokentrail: the database was damaged. It is kept as {store.set_aside}, and a new one was "
+                "begun. Calls that wait in the journal are delivered to the new one.",
+            )
+        return store
 
     # --- questions about now ---------------------------------------------------------------------
 

@@ -152,10 +152,11 @@ def model_usage(group: Mapping[str, Any]) -> ModelUsage:
 def model_details(group: Mapping[str, Any]) -> ModelDetails:
     """How requests to one model went."""
     timed = group["timed_calls"]
+    share = _success_rate(group)
     return ModelDetails(
         name=group["model"],
         requests=group["calls"],
-        success_rate=rate(group["success_calls"], group["success_calls"] + group["error_calls"]),
+        success_rate=None if share is None else 100 * share,
         avg_response_time=group["duration_ms"] / timed / 1_000_000 if timed else None,
         tokens=group["total_tokens"],
         cost=public("cost_usd", group["cost_usd"]),
@@ -187,8 +188,8 @@ def _success_rate(group: Mapping[str, Any]) -> float | None:
 
 
 def rate(part: int, whole: int) -> float | None:
-    """Percent; unknown of nothing."""
-    return None if whole == 0 else 100 * part / whole
+    """A share from 0 to 1; unknown of nothing."""
+    return None if whole == 0 else part / whole
 
 
 def _over(value: float | None, count: int) -> float | None:

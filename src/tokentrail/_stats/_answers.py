@@ -41,7 +41,7 @@ class Amounts(Answer):
     interrupted_calls: int
     cache_hit_calls: int
     success_rate: float | None
-    """Percent: success of success, error and timeout; `None` if none of those ended."""
+    """From 0 to 1: success of success, error and timeout; `None` if none of those ended."""
 
     input_tokens: int | None
     output_tokens: int | None
@@ -84,7 +84,7 @@ class Overview(Amounts):
     model_calls: int
     """The same as `total_calls`."""
     error_rate: float | None
-    """Percent of success, error and timeout."""
+    """From 0 to 1, of success, error and timeout."""
     sessions: int
     """Conversations with a call in the window."""
     active_sessions: int
@@ -256,7 +256,7 @@ class ErrorStatistics(Answer):
     error_calls: int
     timeout_calls: int
     error_rate: float | None
-    """Percent of success, error and timeout."""
+    """From 0 to 1, of success, error and timeout."""
     by_type: list[ErrorCount]
     by_model: list[ErrorCount]
     by_provider: list[ErrorCount]

@@ -46,6 +46,8 @@ class Store(Protocol):
     """Where calls are kept. `MemoryStore` defines what is right; every other store answers the same."""
 
     url: str
+    set_aside: str | None
+    """Where a damaged database lies in whose place this one was begun."""
 
     def append(
         self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
