@@ -46,8 +46,8 @@ def settle(counts: Counts) -> Usage:
     _fill_missing_whole(known, zero_unknown=shape.zero_unknown)
     _add_left_out_parts(known, flags)
     _settle_total(known, flags)
-    counts = (known.get(field) for field in COUNTS)
-    return Usage._make((*counts, details or NO_DETAILS, tuple(sorted(flags))))
+    values = [known.get(field) for field in COUNTS]
+    return Usage._make((*values, details or NO_DETAILS, tuple(sorted(flags))))
 
 
 def _fold_private_counts(known: dict[str, int], details: dict[str, int]) -> None:
