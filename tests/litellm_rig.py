@@ -107,6 +107,7 @@ class Rig:
     def close(self) -> None:
         """Take the door out and look for faults of ours."""
         assert disarm() == 0
+        litellm.logging_callback_manager._reset_all_callbacks()  # other callbacks that a test has used
         self.provider.release()
         self.tracker.close(5)
         assert self.tracker.health()["faults"] == {}

@@ -120,7 +120,7 @@ def places_of_ours() -> list[str]:
             if isinstance(value, FunctionType):
                 cells = [cell.cell_contents for cell in value.__closure__ or () if cell_is_full(cell)]
                 found += [f"{name}.{attribute}" for one in (value, *cells) if is_ours(one)]
-            elif isinstance(value, type):
+            elif isinstance(value, type) and value.__module__.startswith("litellm"):
                 found += [f"{name}.{attribute}.{key}" for key, one in vars(value).items() if is_ours(one)]
     return found
 

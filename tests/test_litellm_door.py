@@ -457,7 +457,6 @@ def test_registered_twice_and_thrice_is_one_row(rig: Rig) -> None:
     litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
     list(litellm.completion(model="openai/gpt-4o", messages=HI, stream=True, **rig.openai))
     rig.rows(2)
-    litellm.success_callback = []
 
 
 async def test_beside_a_plain_function(rig: Rig) -> None:
@@ -467,7 +466,6 @@ async def test_beside_a_plain_function(rig: Rig) -> None:
     await litellm.acompletion(model="openai/gpt-4o", messages=HI, **rig.openai)
     litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
     await rig.arows(2)
-    litellm.success_callback = []
 
 
 def test_two_trackers(rig: Rig) -> None:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from tokentrail._context import link
+from tokentrail._fields import is_timeout
 from tokentrail._health import Health
 from tokentrail._redact import safe_str
 from tokentrail._tracker import Tracker
 from tokentrail._usage import MISSING, Usage
-from tokentrail.integrations._litellm_details import (
-    Details,
-    bare_model,
-    describe,
-    is_mock,
-    is_private,
-    metadata_of,
-)
+from tokentrail.integrations._litellm_details import Details, bare_model, is_mock, is_private
+from tokentrail.integrations._litellm_operations import NONE_YET
+from tokentrail.integrations._litellm_shelf import Shelf
 
 SOURCE: Final = "litellm"
-_TRIES: Final = "_tokentrail_tries"
 _NAMELESS: Final = frozenset((
     "model", "provider", "requested_model", "call_type", "is_streaming", "attempt", "attempt_kind",
 ))  # fmt: skip
@@ -33,16 +27,9 @@ _UNNAMED: Final = frozenset((
 ))  # fmt: skip
 """What may be told of the start and of the end of a call that asked not to be logged."""
 _QUOTES: Final = "received_args="
-_REMEMBERED: Final = 10_000
 
-generation = 0
+_generation = 0
 """Counts the forks that led here: a child leaves the calls of its parent alone."""
-
-
-def _forked() -> None:
-    global generation
-    generation += 1
-    recent.clear()
 
 
 class Attempt:
@@ -68,7 +55,7 @@ class Attempt:
     def __init__(self, details: Details, kind: str) -> None:
         self.kind = kind
         self.calls: list[tuple[Tracker, str]] = []
-        self.generation = generation
+        self.generation = _generation
         self.private = is_private(details)
         self.mock = is_mock(details)
         self.provider: str | None = None
@@ -76,7 +63,7 @@ class Attempt:
         """Monotonic nanoseconds of the true start, if the trackers heard of it late."""
         self.usage: Usage = MISSING
         """What the first end knew; a later witness is heard only if that was nothing."""
-        self.tries: Tries = NONE_YET
+        self.tries = NONE_YET
         self.watched = True
         """Whether a frame or stream of ours will end this; else LiteLLM's own events have to."""
 
@@ -131,7 +118,7 @@ class Attempt:
     @property
     def ours(self) -> bool:
         """Whether this process made the call, and not one that forked into it."""
-        return self.generation == generation
+        return self.generation == _generation
 
     def first_token(self) -> None:
         """The answer begins to arrive."""
@@ -157,6 +144,7 @@ class Attempt:
         if self.private or status != "success":
             response = None
         if self.private and error is not None:
+            status = "timeout" if is_timeout(error) else "error"
             fields, error = {"error_type": type(error).__name__, **fields}, None
         if self.private:
             fields = {name: value for name, value in fields.items() if name in _UNNAMED}
@@ -181,91 +169,28 @@ def _without_answer(error: BaseException | str) -> dict[str, Any]:
     return {"error_message": message} if quoted else {}
 
 
-# --- operations: attempts that serve one wish ----------------------------------------------------
-
-Tries = tuple[int, str | None]
-"""Attempts so far, and the model of the last."""
-NONE_YET: Final[Tries] = (0, None)
-_routed: Final[dict[Any, Tries]] = {}
-"""Attempts of the Router's operations, by trace id."""
-
-
-def fields_of(
-    details: Details, kind: str, requested: str | None, tries: Tries
-) -> tuple[dict[str, Any], Tries]:
-    """The fields of a call at its start, its place among the attempts of one operation included.
-
-    Args:
-        details: LiteLLM's `model_call_details`.
-        kind: the `call_type`.
-        requested: the model as the caller wrote it, if that is known.
-        tries: the attempts before, as this function returned them.
-    """
-    fields = describe(details, kind, requested)
-    model: str | None = fields.get("requested_model")
-    trace = details.get("litellm_trace_id") or details.get("litellm_call_id")
-    metadata = metadata_of(details)
-    routed = "model_group" in metadata and isinstance(trace, str)
-    if routed:  # the Router makes a new logging object for each attempt, and one trace id for all of them
-        tries = _routed.get(trace, NONE_YET) if metadata.get("previous_models") else NONE_YET
-    made, previous = tries
-    if not is_private(details):
-        fields["operation_id"] = trace if isinstance(trace, str) else None
-    fields["attempt"] = made + 1
-    fields["attempt_kind"] = "first" if not made else "retry" if previous in (None, model) else "fallback"
-    if routed:
-        _routed.pop(trace, None)
-        _routed[trace] = (made + 1, model)
-        if len(_routed) > _REMEMBERED:
-            del _routed[next(iter(_routed))]
-    return fields, (made + 1, model)
-
-
-def tries_of(logging: Any) -> Tries:
-    """The attempts that were made under a logging object."""
-    tries: Tries = getattr(logging, _TRIES, NONE_YET)
-    return tries
-
-
-def note_tries(logging: Any, tries: Tries) -> None:
-    """Remember them there: plain data, because LiteLLM copies and pickles that object."""
-    setattr(logging, _TRIES, tries)
-
-
 # --- recently seen: for the witnesses that come later --------------------------------------------
 
-
-class Recent:
-    """Attempts by the identity of their `model_call_details`, without holding these.
-
-    An identity may be reused after death, so the call id must agree as well; it alone would not do, because
-    callers choose it and two calls may share one.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._attempts: dict[int, tuple[object, Attempt]] = {}
-
-    def remember(self, details: Details, attempt: Attempt) -> None:
-        """Keep an attempt findable."""
-        with self._lock:
-            self._attempts.pop(id(details), None)
-            self._attempts[id(details)] = (details.get("litellm_call_id"), attempt)
-            if len(self._attempts) > _REMEMBERED:
-                del self._attempts[next(iter(self._attempts))]
-
-    def find(self, details: Details) -> Attempt | None:
-        """The last attempt that was made with these details."""
-        known = self._attempts.get(id(details))
-        if known is None or known[0] != details.get("litellm_call_id"):
-            return None
-        return known[1]
-
-    def clear(self) -> None:
-        """Forget everything, and any lock that a vanished thread may hold."""
-        self._lock = threading.RLock()
-        self._attempts = {}
+# By the identity of their `model_call_details`, without holding these. An identity may be reused after death,
+# so the call id must agree as well; it alone would not do: callers choose it, and two calls may share one.
+_recent: Final[Shelf[int, tuple[object, Attempt]]] = Shelf()
 
 
-recent: Final = Recent()
+def remember(details: Details, attempt: Attempt) -> None:
+    """Keep an attempt findable for later witnesses."""
+    _recent.put(id(details), (details.get("litellm_call_id"), attempt))
+
+
+def find(details: Details) -> Attempt | None:
+    """The last attempt that was made with these details."""
+    known = _recent.get(id(details))
+    return known[1] if known is not None and known[0] == details.get("litellm_call_id") else None
+
+
+def _forked() -> None:
+    global _generation
+    _generation += 1
+    _recent.clear()
+
+
 os.register_at_fork(after_in_child=_forked)

@@ -15,8 +15,10 @@ from tokentrail._tracker import Tracker
 from tokentrail._usage import Usage
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import HIT
-from tokentrail.integrations._litellm_calls import NONE_YET, Attempt, fields_of, recent
+from tokentrail.integrations._litellm_calls import Attempt, find, remember
 from tokentrail.integrations._litellm_details import Details, kind_of
+from tokentrail.integrations._litellm_operations import NONE_YET, fields_of
+from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
 from tokentrail.integrations._litellm_usage import (
     answer_fields,
     field,
@@ -36,7 +38,7 @@ def started(details: Details, tracker: Tracker) -> None:
     kind = kind_of(str(details.get("call_type")))
     if kind is None or details.get(_UNSENT) is True:
         return
-    attempt = recent.find(details)
+    attempt = find(details)
     if attempt is None or not attempt.open:
         attempt = _new(details, kind, attempt)
     _begin(attempt, details, tracker)
@@ -44,7 +46,7 @@ def started(details: Details, tracker: Tracker) -> None:
 
 def answered(details: Details) -> None:
     """Something came back; if it is an answer with usage, it counts until LiteLLM says more."""
-    attempt = recent.find(details)
+    attempt = find(details)
     if attempt is None or attempt.watched or details.get("stream") is True:
         return
     usage = usage_in_raw(details.get("original_response"))
@@ -56,7 +58,7 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
     """LiteLLM says that a call has succeeded."""
     if _is_chunk(response):
         return  # a plain function registered as callback hears of every chunk
-    attempt = recent.find(details)
+    attempt = find(details)
     cached = details.get("cache_hit") is True
     if attempt is None or (cached and not attempt.is_told(tracker)):
         kind = kind_of(str(details.get("call_type")))
@@ -73,7 +75,7 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
         usage = read_usage(usage_in(response))
     else:
         usage = _usage(details, response)
-        if details.get("call_type") not in streams.COST_IS_STAMPED and details.get("stream") is not True:
+        if details.get("call_type") not in COST_IS_STAMPED and details.get("stream") is not True:
             fields.update(stated_cost(usage_in(response)))
     attempt.end("success", usage=usage, response=response, **{**fields, **_duration(timing, cached)})
 
@@ -82,7 +84,7 @@ def failed(details: Details, tracker: Tracker, *, hooks: bool, **timing: Any) ->
     """LiteLLM says that a call has failed."""
     if details.get(_UNSENT) is True:
         return
-    attempt = recent.find(details)
+    attempt = find(details)
     if attempt is None:
         kind = kind_of(str(details.get("call_type")))
         if kind is None or not hooks:
@@ -97,7 +99,7 @@ def failed(details: Details, tracker: Tracker, *, hooks: bool, **timing: Any) ->
 
 def adopt_stream(stream: Any, details: Details) -> None:
     """A stream was made in mode `hooks`: watch it from here on."""
-    attempt = recent.find(details)
+    attempt = find(details)
     if attempt is not None and not attempt.watched and attempt.open:
         attempt.watched = True
         streams.watch(stream, attempt, details)
@@ -107,7 +109,7 @@ def _new(details: Details, kind: str, before: Attempt | None) -> Attempt:
     attempt = Attempt(details, kind)
     attempt.watched = False
     attempt.tries = NONE_YET if before is None else before.tries
-    recent.remember(details, attempt)
+    remember(details, attempt)
     return attempt
 
 

@@ -24,8 +24,10 @@ from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._tracker import Tracker
 from tokentrail.integrations import _litellm_streams as streams
-from tokentrail.integrations._litellm_calls import NONE_YET, Attempt, fields_of, note_tries, recent, tries_of
+from tokentrail.integrations._litellm_calls import Attempt, remember
 from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_operations import NONE_YET, fields_of, note_tries, tries_of
+from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
 from tokentrail.integrations._litellm_usage import (
     answer_fields,
     raw_is_json,
@@ -164,7 +166,7 @@ class Frame:
             self.attempt.mock = self.attempt.mock or self.mock
             self.fields, tries = fields_of(details, self.kind, self.model, tries_of(self.logging))
             note_tries(self.logging, tries)
-            recent.remember(details, self.attempt)
+            remember(details, self.attempt)
             frame: Frame | None = self
             while frame is not None:
                 frame.seen = True
@@ -251,6 +253,6 @@ def _ask_for_usage(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], doo
 def _succeeded(attempt: Attempt, result: object, raw: object, details: Details) -> None:
     usage = usage_of(result, raw)
     fields = answer_fields(result)
-    if details.get("call_type") not in streams.COST_IS_STAMPED:
+    if details.get("call_type") not in COST_IS_STAMPED:
         fields.update(stated_cost(getattr(result, "usage", None)))
     attempt.end("success", usage=usage, response=result, **fields)

@@ -13,6 +13,7 @@ from tokentrail._normalize import StreamUsage, normalize_usage
 from tokentrail._usage import MISSING, Usage
 
 _UNDECIDED: Final = ("in_progress", "queued")
+_USAGES: Final = ("usage", "usage_metadata", "usageMetadata")
 _RAW_LIMIT: Final = 4 << 20
 """Characters of a raw answer that are searched for its usage; longer ones are embeddings or images."""
 
@@ -106,9 +107,15 @@ def usage_of_chunks(chunks: Iterable[object]) -> tuple[Usage, object]:
 
 def usage_in(thing: object) -> Any:
     """The usage that a response, chunk or Responses event carries."""
-    usage = field(thing, "usage")
-    if usage is not None:
-        return usage
+    own = getattr(thing, "__dict__", None)
+    if own is not None and "choices" in own:
+        # Nearly every chunk of a stream: asking pydantic for a field that is not there takes long.
+        more = getattr(thing, "__pydantic_extra__", None)
+        return own.get("usage") if own.get("usage") is not None or not more else more.get("usage")
+    for name in _USAGES:
+        usage = field(thing, name)
+        if usage is not None:
+            return usage
     inner = field(thing, "response")
     if inner is not None and not isinstance(inner, str):
         return field(inner, "usage")

@@ -181,11 +181,11 @@ def _arm(mode: str | None) -> Mode:
     """Hook in, as far as this LiteLLM lets us."""
     with _lock:
         stream_class = _stream_class()
-        if mode != "hooks" and stream_class is not None and _cells.arm(litellm):
-            streams.wrap_class(stream_class)
+        watched = streams.arm(stream_class)
+        if mode != "hooks" and watched and _cells.arm(litellm):
             watch_cache(_caching_handler(), _doors)
             return "inline"
-        if stream_class is not None and streams.wrap_class(stream_class):
+        if watched:
             _watch_new_streams(stream_class)
         return "hooks"
 

@@ -1,0 +1,57 @@
+"""Operations: attempts that serve one wish of the caller, by retry or fallback."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from tokentrail.integrations._litellm_details import Details, describe, is_private, metadata_of
+from tokentrail.integrations._litellm_shelf import Shelf
+
+_TRIES: Final = "_tokentrail_tries"
+
+Tries = tuple[int, str | None]
+"""Attempts so far, and the model of the last."""
+NONE_YET: Final[Tries] = (0, None)
+_routed: Final[Shelf[str, Tries]] = Shelf()
+"""Attempts of the Router's operations, by trace id."""
+
+
+def fields_of(
+    details: Details, kind: str, requested: str | None, tries: Tries
+) -> tuple[dict[str, Any], Tries]:
+    """The fields of a call at its start, its place among the attempts of one operation included.
+
+    Args:
+        details: LiteLLM's `model_call_details`.
+        kind: the `call_type`.
+        requested: the model as the caller wrote it, if that is known.
+        tries: the attempts before, as this function returned them.
+    """
+    fields = describe(details, kind, requested)
+    model: str | None = fields.get("requested_model")
+    trace = details.get("litellm_trace_id") or details.get("litellm_call_id")
+    metadata = metadata_of(details)
+    operation = trace if isinstance(trace, str) else None
+    routed = operation if "model_group" in metadata else None
+    if routed is not None:
+        # The Router makes a new logging object for each attempt, and one trace id for all of them.
+        tries = (_routed.get(routed) if metadata.get("previous_models") else None) or NONE_YET
+    made, previous = tries
+    if not is_private(details):
+        fields["operation_id"] = operation
+    fields["attempt"] = made + 1
+    fields["attempt_kind"] = "first" if not made else "retry" if previous in (None, model) else "fallback"
+    if routed is not None:
+        _routed.put(routed, (made + 1, model))
+    return fields, (made + 1, model)
+
+
+def tries_of(logging: Any) -> Tries:
+    """The attempts that were made under a logging object."""
+    tries: Tries = getattr(logging, _TRIES, NONE_YET)
+    return tries
+
+
+def note_tries(logging: Any, tries: Tries) -> None:
+    """Remember them there: plain data, because LiteLLM copies and pickles that object."""
+    setattr(logging, _TRIES, tries)
