@@ -21,10 +21,12 @@ from tokentrail._usage import Usage
 from tokentrail.integrations._guard import guarded
 from tokentrail.integrations._langchain_fields import (
     has_finish,
+    is_plain,
     model_in,
     note_first,
     params_of,
     start_fields,
+    tells_who,
 )
 from tokentrail.integrations._langchain_links import close_link
 
@@ -35,6 +37,7 @@ _OPEN_KEPT: Final = 10_000
 _SHELF: Final = 2048
 _CALLS_KEPT: Final = 64
 _MODELS_KEPT: Final = 256
+_INCOMPARABLE: Final = object()
 RETRY_TAG: Final = "retry:attempt:"
 
 fallbacks: contextvars.ContextVar[Node | None] = contextvars.ContextVar("tokentrail_fallbacks", default=None)
@@ -67,26 +70,28 @@ class Run:
     older: Run | None = None
     """Another open run that was given the same run id."""
 
-    clock = 0
-    """Monotonic nanoseconds of the start."""
+    parent: Node | None = None
+    bound = False
+    """Whether there is more than `pulse` to let go of at the end."""
 
     def __init__(
         self,
         key: int,
         call_id: str,
         request_id: str,
-        metadata: Any = None,
-        parent: Node | None = None,
-        provider: str | None = None,
-        is_chat: bool = True,
+        metadata: Any,
+        provider: str | None,
+        is_chat: bool,
+        clock: int,
     ) -> None:
         self.key = key
         self.call_id = call_id
         self.request_id = request_id
         self.metadata = metadata
-        self.parent = parent
         self.provider = provider
         self.is_chat = is_chat
+        self.clock = clock
+        """Monotonic nanoseconds of the start."""
         self.pulse: _Pulse | None = None
 
     def feed(self, usage: Any) -> None:
@@ -117,27 +122,56 @@ class Run:
         return usage if usage.reported else None
 
 
-class _Model:
+class Model:
     """What the calls of one model have in common, cleaned once."""
 
-    __slots__ = ("columns", "is_chat", "model", "params", "provider", "serialized")
+    __slots__ = (
+        "columns",
+        "invocation",
+        "limit",
+        "model",
+        "params",
+        "provider",
+        "serialized",
+        "size",
+        "temperature",
+    )
 
     def __init__(
-        self,
-        serialized: Any,
-        provider: Any,
-        model: Any,
-        params: dict[str, Any],
-        is_chat: bool,
-        health: Health,
+        self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool, health: Health
     ) -> None:
         self.serialized = serialized
-        self.provider = provider
-        self.model = model
-        self.params = params
-        self.is_chat = is_chat
+        self.provider = metadata.get("ls_provider")
+        self.model = metadata.get("ls_model_name")
+        self.temperature = metadata.get("ls_temperature")
+        self.limit = metadata.get("ls_max_tokens")
+        self.params = params_of(metadata, invocation)
+        # Only plain values are compared as they are: a list of tools may be long, or have an `==` of its own.
+        self.invocation = invocation if is_plain(invocation) else _INCOMPARABLE
+        self.size = -1 if tells_who(metadata) else len(metadata)
+        """Keys in the metadata of a call that says nothing about whom it is for."""
         self.columns: Record = {}
-        to_columns(start_fields(serialized, provider, model, params, is_chat), self.columns, health)
+        model = self.model if type(self.model) is str else model_in(invocation)
+        to_columns(start_fields(serialized, self.provider, model, self.params, is_chat), self.columns, health)
+
+    def fits(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any) -> bool:
+        """Whether a call of the model begins with the same columns.
+
+        A model's description (`serialized`) is one object for the life of the model; settings and names may
+        differ from call to call (`bind`, configurable fields).
+        """
+        return (
+            self.serialized is serialized
+            and self.model == metadata.get("ls_model_name")
+            and self.temperature == metadata.get("ls_temperature")
+            and self.limit == metadata.get("ls_max_tokens")
+            and self.provider == metadata.get("ls_provider")
+            and (self.invocation == invocation or self._fits_params(metadata, invocation))
+        )
+
+    def _fits_params(self, metadata: Mapping[str, Any], invocation: Any) -> bool:
+        named = type(self.model) is str or model_in(invocation) == self.columns.get("requested_model")
+        return named and self.params == params_of(metadata, invocation)
 
 
 class _Pulse(weakref.ref[UUID]):
@@ -170,6 +204,7 @@ class Node:
 
     def add(self, run: Run) -> None:
         """Take a model run that lies directly under it."""
+        run.parent, run.bound = self, True
         self.children[run.key] = run
         if len(self.calls) < _CALLS_KEPT:
             self.calls.append(run.call_id)
@@ -191,38 +226,28 @@ class Runs:
         """Runs that were given up, and may still prove to be alive."""
         self._closed = _Closed()
         """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
-        self._models: dict[int, _Model] = {}
+        self._models: dict[int, Model] = {}
         # One guarded function each, not one per run.
         self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
         self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
         _all.add(self)
 
-    def columns(
-        self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool
-    ) -> tuple[str | None, Record]:
-        """Provider, as LangChain names it, and a copy of the columns that all calls of a model begin with.
-
-        A model's description (`serialized`) is one object for the life of the model; settings and names may
-        still differ from call to call (`bind`, configurable fields), so they are compared.
-        """
-        provider, model = metadata.get("ls_provider"), metadata.get("ls_model_name")
-        if type(model) is not str:
-            model = model_in(invocation)
-        params = params_of(metadata, invocation)
+    def model(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool) -> Model:
+        """The model that a call is of."""
         known = self._models.get(id(serialized))
-        if (
-            known is None
-            or known.serialized is not serialized
-            or known.params != params
-            or known.model != model
-            or known.provider != provider
-            or known.is_chat is not is_chat
-        ):
-            known = _Model(serialized, provider, model, params, is_chat, self.health)
+        if known is None or not known.fits(serialized, metadata, invocation):
+            known = Model(serialized, metadata, invocation, is_chat, self.health)
             if len(self._models) >= _MODELS_KEPT:
                 self._models.clear()
             self._models[id(serialized)] = known
-        return provider, known.columns.copy()
+        return known
+
+    def place(self, parent_id: UUID, columns: Record) -> Node | None:
+        """What a run lies under, if that was seen; with it and the root in the columns."""
+        parent = self.nodes.get(parent_id.int)
+        columns["parent_id"] = str(parent_id)
+        columns["run_id"] = columns["parent_id"] if parent is None else str(parent.root)
+        return parent
 
     # --- model runs ------------------------------------------------------------------------------
 
@@ -230,24 +255,21 @@ class Runs:
         """Take a run that starts now."""
         key = run.key
         if key in self.open:
-            run.older = self.open[key]
+            run.older, run.bound = self.open[key], True
         self.open[key] = run
         if self._half:
             self._half.pop(key, None)
         run.pulse = pulse = _Pulse(run_id, self._pulse_died)
         pulse.run = run
-        if run.parent is not None:
-            run.parent.add(run)
-        loop = _get_running_loop()
-        if loop is not None:
-            self._watch(run, asyncio.current_task(loop))
+        if _get_running_loop() is not None:
+            self._watch(run, asyncio.current_task())
         if len(self.open) > _OPEN_KEPT:
             self._drop_oldest()
 
     def _watch(self, run: Run, task: asyncio.Task[Any] | None) -> None:
         """Learn it when the task is cancelled that makes the call."""
         if task is not None:
-            run.task = task
+            run.task, run.bound = task, True
             run.on_task_done = partial(self._task_ended, run.key)
             task.add_done_callback(run.on_task_done)
 
@@ -257,9 +279,14 @@ class Runs:
 
     def end(self, key: int) -> Run | None:
         """Take a run out because it has ended; `None` if there is none, or it has ended already."""
-        run = self.open.pop(key, None) or self._half.pop(key, None)
-        if run is not None:
-            self._closed.put(key, run.call_id)
+        run = self.open.pop(key, None)
+        if run is None:
+            run = self._half.pop(key, None)
+            if run is None:
+                return None
+        self._closed.put(key, run.call_id)
+        run.pulse = None
+        if run.bound:
             self._let_go(run)
         return run
 
@@ -272,14 +299,10 @@ class Runs:
         return self._closed.get(key)
 
     def _let_go(self, run: Run) -> None:
-        run.pulse = None
         if run.parent is not None:
             run.parent.children.pop(run.key, None)
-        task = run.task
-        if task is not None:
-            run.task = None
-            if _get_running_loop() is not None:
-                task.remove_done_callback(run.on_task_done)  # type: ignore[arg-type]
+        if run.task is not None and _get_running_loop() is not None:
+            run.task.remove_done_callback(run.on_task_done)  # type: ignore[arg-type]
         if run.older is not None:
             # Which of two runs with one id an end belongs to, nobody can tell.
             self.open[run.key], run.older = run.older, None
@@ -303,6 +326,7 @@ class Runs:
             return
         del self.open[run.key]
         self._put_aside(run)
+        run.pulse = None
         self._let_go(run)
         if run.link is not None and close_link(run.link, run.call_id):
             return  # the door nearer to the provider ends it
@@ -382,8 +406,14 @@ class Runs:
 
     # --- attempts --------------------------------------------------------------------------------
 
+    def note_attempt(self, parent: Node | None, tags: Any, columns: Record) -> None:
+        """Add operation, number and kind of the attempt that a model run is, where it is one of several."""
+        attempt = self.attempt(parent, tags)
+        if attempt is not None:
+            columns["operation_id"], columns["attempt"], columns["attempt_kind"] = attempt
+
     def attempt(self, parent: Node | None, tags: Any) -> tuple[str, int, str] | None:
-        """Operation, number and kind of the attempt that a model run is, where it is one of several."""
+        """Operation, number and kind of the attempt that a run is, where it is one of several."""
         retried = attempt_of(tags) if tags else None
         if retried is not None and parent is not None:
             return self.retry(parent, parent.uuid, retried)

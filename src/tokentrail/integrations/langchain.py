@@ -18,7 +18,7 @@ from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._guard import guarded
 from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
-from tokentrail.integrations._langchain_runs import Run, Runs, runs_of
+from tokentrail.integrations._langchain_runs import Run, Runs, fallbacks, runs_of
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
 
 __all__ = ["TokentrailCallbackHandler"]
@@ -155,40 +155,40 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         is_chat: bool,
     ) -> None:
         clock = perf_counter_ns()
-        runs = self._current()
+        runs: Runs = self._runs if self._given is not None else self._current()  # type: ignore[assignment]
         key = run_id.int
-        already = runs.open.get(key)
-        if already is not None and already.metadata is metadata:
+        if key in runs.open and runs.open[key].metadata is metadata:
             return  # the same event once more: the handler is in the list twice, or has a twin
-        told = metadata or _NOTHING
-        provider, columns = runs.columns(serialized, told, invocation, is_chat)
+        told = _NOTHING if metadata is None else metadata
+        known = runs.model(serialized, told, invocation, is_chat)
+        columns = known.columns.copy()
         columns["request_id"] = columns["run_id"] = request_id = str(run_id)
-        parent = None
-        if parent_id is not None:
-            parent = runs.nodes.get(parent_id.int)
-            columns["parent_id"] = str(parent_id)
-            columns["run_id"] = columns["parent_id"] if parent is None else str(parent.root)
-        attempt = runs.attempt(parent, tags)
-        if attempt is not None:
-            columns["operation_id"], columns["attempt"], columns["attempt_kind"] = attempt
+        parent = None if parent_id is None else runs.place(parent_id, columns)
+        if tags or parent is not None or fallbacks.get() is not None:
+            runs.note_attempt(parent, tags, columns)
         if is_chat:
             columns["message_count"] = len(messages)
             if len(messages) > 2:  # a question, a called tool and its result make three
                 fields_of.count_tools(messages, columns)
-        call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages)
-        run = Run(key, call_id, request_id, metadata, parent, provider, is_chat)
-        run.clock = clock
+        if tags or len(told) != known.size or runs.captures or current_context():
+            call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages)
+        else:
+            call_id = runs.tracker.begin(columns)
+        run = Run(key, call_id, request_id, metadata, known.provider, is_chat, clock)
+        if parent is not None:
+            parent.add(run)
         if batch is not None:
             run.batch = batch
-        if provider == LIBRARY:
+        if known.provider == LIBRARY:
             run.link = open_link(call_id, batch)
         runs.add(run, run_id)
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
         """A chunk of a stream has come."""
         with self._guard_token:
-            runs = self._holder(run_id.int)
-            run = runs.open.get(run_id.int) or runs.find(run_id.int)
+            key = run_id.int
+            runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
+            run = runs.open.get(key) or runs.find(key)
             if run is None:
                 return
             run.seen = perf_counter_ns()
@@ -226,8 +226,9 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         """A model has answered."""
         with self._guard_end:
-            runs = self._holder(run_id.int)
-            run = runs.end(run_id.int)
+            key = run_id.int
+            runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
+            run = runs.end(key)
             if run is not None:
                 _finish(runs, run, answered(runs, run, response))
             elif runs.closed(run_id.int) is None:
@@ -245,7 +246,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
                 return
             run = _unseen(run_id, response)
         end = broken(runs, run, error, response)
-        status = "success" if run.answered else _status_of(error)
+        status = "success" if run.answered else _status_of(error, run)
         if status is None:
             end[0].update(describe_error(error))
             status = "timeout" if is_timeout(error) else "error"
@@ -344,13 +345,22 @@ def _tell(runs: Runs, run: Run, usage: Any) -> None:
         runs.tracker.progress(run.call_id, usage=known)
 
 
-def _status_of(error: BaseException) -> str | None:
+def _status_of(error: BaseException, run: Run | None = None) -> str | None:
     """The status of a run that its caller ended; `None` if it failed."""
     if isinstance(error, GeneratorExit):
         return "abandoned"
-    if isinstance(error, asyncio.CancelledError) or not isinstance(error, Exception):
-        return "cancelled"
-    return None
+    if isinstance(error, asyncio.CancelledError):
+        return "abandoned" if run is not None and _reader_has_left(run) else "cancelled"
+    return None if isinstance(error, Exception) else "cancelled"
+
+
+def _reader_has_left(run: Run) -> bool:
+    """Whether the task that read a stream has ended well, and so dropped it.
+
+    The event loop closes a dropped stream in a task of its own; `asyncio.run` cancels that task when it ends
+    at that moment, and it is this cancellation that we hear of.
+    """
+    return run.streamed and run.task is not None and run.task.done() and not run.task.cancelled()
 
 
 # --- ends of runs whose start was not seen -------------------------------------------------------
@@ -358,7 +368,7 @@ def _status_of(error: BaseException) -> str | None:
 
 def _unseen(run_id: UUID, response: Any) -> Run:
     is_chat = hasattr(first_generation(response), "message")
-    return Run(run_id.int, "", str(run_id), is_chat=is_chat)
+    return Run(run_id.int, "", str(run_id), None, None, is_chat, 0)
 
 
 def _finish(runs: Runs, run: Run, end: End) -> None:
