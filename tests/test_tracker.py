@@ -166,6 +166,21 @@ def test_a_warning_is_no_error(tracker: Tracker) -> None:
     assert row.usage_flags == ["warning:usage accounting error", "missing_usage"]
 
 
+def test_flags_are_those_of_the_usage_that_stands(tracker: Tracker) -> None:
+    """A flag of an earlier usage goes with it, one of the last comes once, and a warning stays."""
+    doubtful = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 3}
+    clean = {**doubtful, "total_tokens": 15}
+    told = []
+    for last in (doubtful, clean):
+        call_id = tracker.start(model="m")
+        tracker.progress(call_id, usage=doubtful)
+        tracker.progress(call_id, usage=doubtful)
+        tracker.warn(call_id, "odd")
+        tracker.finish(call_id, usage=last)
+        told.append(tracker.get(call_id).usage_flags)
+    assert told == [["warning:odd", "total_mismatch"], ["warning:odd"]]
+
+
 def test_summary_interval_zero_is_off(caplog: pytest.LogCaptureFixture) -> None:
     """With interval 0 nothing is logged and calls still end."""
     with caplog.at_level(logging.INFO, "tokentrail"), Tracker("memory://", summary_interval=0) as tracker:

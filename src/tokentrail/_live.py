@@ -79,7 +79,7 @@ class Live:
             record = running.record
             if first_token and "time_to_first_token_us" not in record:
                 record["time_to_first_token_us"] = (clock - running.clock) // 1000
-            record.update(fields)
+            record.update(_with_flags(record, fields) if "usage_flags" in record else fields)
             self._bump()
         return True
 
@@ -305,12 +305,24 @@ def _ended(running: Running, fields: Record, now: int, clock: int, finality: int
         fields = {**fields, "seen_by": _union(record, fields)}
     if not _brings_usage(fields) and _brings_usage(record):
         fields = {name: value for name, value in fields.items() if name not in _USAGE_COLUMNS}
-    if "usage_flags" in record and "usage_flags" in fields:
-        fields = {**fields, "usage_flags": [*record["usage_flags"], *fields["usage_flags"]]}
+    if "usage_flags" in record:
+        fields = _with_flags(record, fields)
     ended = {**record, **fields, "finality": finality, "ended_at": now, "created_at": now}
+    if "usage_flags" in ended and not ended["usage_flags"]:
+        del ended["usage_flags"]
     if "duration_us" not in fields:
         ended["duration_us"] = (clock - running.clock) // 1000
     return ended
+
+
+def _with_flags(record: Record, fields: Record) -> Record:
+    """Fields with the flags that stay: warnings always, and flags of a usage until the next one is known."""
+    before, told = record["usage_flags"], fields.get("usage_flags", ())
+    if _brings_usage(fields):
+        before = [flag for flag in before if flag.startswith("warning:")]
+    elif not told:
+        return fields
+    return {**fields, "usage_flags": list(dict.fromkeys((*before, *told)))}
 
 
 def _union(record: Record, fields: Record) -> list[str]:

@@ -253,10 +253,11 @@ def _overwrite(merged: Counts, counts: Counts) -> None:
 class _Reconciled:
     """LangChain's chunks: differences with some providers, running totals with others.
 
-    One usage stands as it is. Several with at most one input, or with a negative one, are differences. With
-    the same input each time, outputs that rise or repeat are running totals, and outputs that are always 1 or
-    go up and down are differences beside a repeated prompt. Else inputs and outputs that both rise are
-    running totals. Kept as sums, so that a stream of any length costs the same.
+    One usage stands as it is. Outputs without any input that rise or repeat are running totals (Anthropic's
+    `message_delta`). Several with at most one input, or with a negative one, are differences. With the same
+    input each time, outputs that rise or repeat are running totals, and outputs that are always 1 or go up
+    and down are differences beside a repeated prompt. Else inputs and outputs that both rise are running
+    totals. Kept as sums, so that a stream of any length costs the same.
     """
 
     __slots__ = (
@@ -304,7 +305,7 @@ class _Reconciled:
 
     def counts(self) -> Counts:
         """What the chunks together say."""
-        if self._count == 1:
+        if self._count == 1 or self._only_outputs_rise():
             return self._last
         if self._inputs <= 1 or self._negative:
             return self._summed(self._sums)
@@ -313,6 +314,9 @@ class _Reconciled:
         if self._same:
             return self._summed({**self._sums, **self._of_prompt()})
         return self._summed(self._sums)
+
+    def _only_outputs_rise(self) -> bool:
+        return not self._inputs and self._rising and not (self._all_one or self._negative)
 
     def _of_prompt(self) -> Mapping[str, int]:
         known = self._last.known
