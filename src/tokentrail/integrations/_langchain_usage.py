@@ -29,12 +29,12 @@ def usage_of_result(response: Any, provider: str | None) -> Usage:
     message = getattr(generation, "message", None)
     reported = getattr(message, "usage_metadata", None)
     usage = MISSING if reported is None else normalize_usage(reported, shape="langchain")
-    if usage.reported and usage.total_tokens and provider not in _PARTS_ONLY_IN_RAW:
-        return usage
+    if usage[2] and provider not in _PARTS_ONLY_IN_RAW:
+        return usage  # with a total, it is all there is
     raw = _raw_usage(response, generation, message, provider)
     if raw is None:
         return usage
-    return _fill_parts(usage, raw) if usage.reported and usage.total_tokens else raw
+    return _fill_parts(usage, raw) if usage.total_tokens else raw
 
 
 def first_generation(response: Any) -> Any:
@@ -54,7 +54,7 @@ def _raw_usage(response: Any, generation: Any, message: Any, provider: str | Non
             usage = normalize_usage(found)
             if usage.reported:
                 return usage
-    if isinstance(output, Mapping) and output.get("token_usage") == {}:
+    if message is None and isinstance(output, Mapping) and output.get("token_usage") == {}:
         return IN_FIRST_OF_BATCH
     return None
 
