@@ -14,6 +14,7 @@ from tokentrail.demo._wire import (
     Dialect,
     Event,
     chat_usage,
+    parts_of,
     responses_usage,
     tool_calls,
     with_usage,
@@ -110,7 +111,13 @@ def _carried(place: str, usage: dict[str, Any] | None, index: int, total: int) -
     if place != "every":
         return None
     done = usage["completion_tokens"] * (index + 1) // total
-    return {**usage, "completion_tokens": done, "total_tokens": usage["prompt_tokens"] + done}
+    running = {**usage, "completion_tokens": done, "total_tokens": usage["prompt_tokens"] + done}
+    if "completion_tokens_details" in usage:
+        parts = parts_of(usage, "completion_tokens_details")
+        running["completion_tokens_details"] = {
+            name: count * (index + 1) // total for name, count in parts.items()
+        }
+    return running
 
 
 def _openai_error(answer: Answer) -> dict[str, Any]:
