@@ -34,9 +34,8 @@ End: TypeAlias = tuple[dict[str, Any], Usage | None, Any]
 
 def answered(runs: Runs, run: Run, response: Any) -> End:
     """The end of a run that was answered."""
-    claimed = run.link is not None and close_link(run.link, run.call_id)
-    output = response.llm_output
-    generation = first_generation(response)
+    generations, output = response.generations, response.llm_output
+    generation = generations[0][0] if generations and generations[0] else None
     message = getattr(generation, "message", None)
     metadata = getattr(generation, "generation_info", None) if message is None else message.response_metadata
     if metadata is None:
@@ -45,14 +44,15 @@ def answered(runs: Runs, run: Run, response: Any) -> End:
         metadata = {**metadata, **run.first}
     fields: dict[str, Any] = {"status": "success"}
     fields_of.answer_fields(output, metadata, message, fields)
-    if run.provider == LIBRARY:
-        fields.pop("model", None)  # the name asked for, once more
-    elif "cost" in metadata or (output and "token_usage" in output):
-        fields_of.stated_cost(metadata, output, fields)
     if run.streamed:
         fields["is_streaming"] = not _is_read_as_stream(run, generation)
         _stop_the_clock(run, fields)
-    usage = None if claimed else _usage(runs, run, response, message, fields)
+    if run.provider == LIBRARY:
+        usage = _usage_beneath(runs, run, response, message, fields)
+    elif not run.streamed:
+        usage = _usage(runs, run, response, message, fields)
+    else:
+        usage = run.usage() or usage_of_result(response, run.provider)
     return fields, usage, fields_of.plain_answer(response) if runs.captures else None
 
 
@@ -86,16 +86,14 @@ def _stop_the_clock(run: Run, fields: dict[str, Any]) -> None:
 
 
 def _usage(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
-    reported = None if message is None else message.usage_metadata
-    if reported is not None and "total_cost" in reported and reported["total_cost"] == 0:
+    """The usage of an answer that did not come in pieces: it may be an old one, or another call's."""
+    if message is None:
+        return usage_of_result(response, run.provider)
+    reported, name = message.usage_metadata, message.id
+    if reported is not None and reported.get("total_cost") == 0:
         fields.update(_FROM_CACHE)
-    elif run.streamed:
-        usage = run.usage()
-        if usage is not None and run.provider != LIBRARY:
-            return usage
-        return _trusted(runs, run, response, message, fields)
-    elif message is not None and run.request_id not in (message.id or run.request_id):
-        other = _other_call(runs, message.id)
+    elif name is not None and run.request_id not in name:
+        other = _other_call(runs, name)
         if other is not None and other > run.call_id:
             return IN_INNER_CALL
         if other is not None and response.llm_output is None and "token_usage" in message.response_metadata:
@@ -103,13 +101,18 @@ def _usage(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, 
     return usage_of_result(response, run.provider)
 
 
-def _trusted(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
-    """The usage of a stream that no chunk has told, or that LiteLLM has told."""
+def _usage_beneath(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
+    """The usage of a call that went through LiteLLM: its own door's affair, if that has taken the call."""
+    fields.pop("model", None)  # the name asked for, once more
+    if fields.pop("cost_source", None):
+        del fields["cost_usd"]
+    if run.link is not None and close_link(run.link, run.call_id):
+        return None
+    if not run.streamed:
+        return _usage(runs, run, response, message, fields)
     usage = run.usage() or usage_of_result(response, run.provider)
-    if run.provider != LIBRARY or not usage.reported:
-        return usage
     text = getattr(first_generation(response), "text", "")
-    if is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
+    if not usage.reported or is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
         return usage
     return _doubtful(runs, usage, fields)
 

@@ -65,13 +65,23 @@ _ADDRESS_KEYS: Final = (
 )  # fmt: skip
 
 
+def tells_who(metadata: Mapping[str, Any]) -> bool:
+    """Whether there is something in a run's metadata for `who_fields`."""
+    return not _TELLING.isdisjoint(metadata)
+
+
+def is_plain(invocation: Mapping[str, Any] | None) -> bool:
+    """Whether the settings of a request are values that compare in no time."""
+    return invocation is None or all(
+        value is None or type(value) in _SCALARS for value in invocation.values()
+    )
+
+
 def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None) -> Fields:
     """What a run's metadata and tags say about whom the call is for."""
     into: Fields = {}
-    if not tags and _TELLING.isdisjoint(metadata):
-        return into
     told: list[Any] = []
-    if not _TELLING.isdisjoint(metadata):
+    if tells_who(metadata):
         for key, field in _WHO:
             value = metadata.get(key)
             if value is not None:
@@ -186,6 +196,7 @@ _ANSWERED_KEYS: Final = ("model_name", "model", "model_id")
 _FINISH_KEYS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
 FIRST_KEYS: Final = (*_ANSWERED_KEYS, *_FINISH_KEYS, "id")
 """Metadata that LangChain joins when several chunks have it (`gpt-4ogpt-4o`): the first one counts."""
+_NAMES_KEPT: Final = 1024
 _OURS: Final = ("lc_run-", "run-", "lc_")
 """How ids begin that LangChain made."""
 
@@ -207,51 +218,53 @@ def has_finish(first: Mapping[str, Any]) -> bool:
 def answer_fields(
     output: Mapping[str, Any] | None, metadata: Mapping[str, Any], message: Any, into: Fields
 ) -> None:
-    """Add what an answer says: the model that gave it, why it ended, its id, its tool calls."""
-    model = metadata.get("model_name") or _first(_ANSWERED_KEYS, metadata)
-    if not model and output:
-        model = _first(_ANSWERED_KEYS, output)
-    if type(model) is str:
-        into["model"] = _name(model)
-    finish = metadata.get("finish_reason") or _first(_FINISH_KEYS, metadata)
-    if type(finish) is str:
-        into["finish_reason"] = _name(finish)
+    """Add what an answer says: the model that gave it, why it ended, its id, tool calls and cost."""
+    model, finish = metadata.get("model_name"), metadata.get("finish_reason")
+    if type(model) is not str or model not in _KNOWN:
+        model = _learn(model or _first(_ANSWERED_KEYS, metadata) or _first(_ANSWERED_KEYS, output))
+    if model is not None:
+        into["model"] = model
+    if type(finish) is not str or finish not in _KNOWN:
+        finish = _learn(finish or _first(_FINISH_KEYS, metadata))
+    if finish is not None:
+        into["finish_reason"] = finish
     answer_id = metadata.get("id") or (output and output.get("id")) or getattr(message, "id", None)
     if type(answer_id) is str and not answer_id.startswith(_OURS):
-        into["response_id"] = _name(answer_id)
+        into["response_id"] = (
+            answer_id if len(answer_id) < 256 and answer_id.isprintable() else clean_name(answer_id)
+        )
         if answer_id.startswith("resp_"):
             into["call_type"] = "responses"
     calls = getattr(message, "tool_calls", None)
     if calls:
         into["tool_call_count"] = len(calls)
+    usage = output.get("token_usage") if output else None
+    cost = metadata.get("cost") if type(usage) is not dict or "cost" not in usage else usage["cost"]
+    if cost is not None and type(cost) in _NUMBERS:
+        # What the provider itself says (OpenRouter, and servers that follow it). LiteLLM's `response_cost`
+        # is none of these: that comes from LiteLLM's own price table.
+        into["cost_usd"], into["cost_source"] = cost, "provider"
 
 
-def _name(text: str) -> str:
-    # As `to_columns` looks: what is printable has no NUL and no lone surrogate.
-    return text if len(text) < 256 and text.isprintable() else clean_name(text)
+_KNOWN: Final[set[str]] = set()
+"""Names of models and finish reasons that were found clean: there are few of them, and they come often."""
 
 
-def _first(keys: tuple[str, ...], metadata: Mapping[str, Any]) -> str | None:
-    for key in keys:
-        value = metadata.get(key)
+def _learn(name: Any) -> str | None:
+    if type(name) is not str:
+        return None
+    clean = clean_name(name)
+    if clean == name and len(_KNOWN) < _NAMES_KEPT:
+        _KNOWN.add(name)
+    return clean
+
+
+def _first(keys: tuple[str, ...], metadata: Mapping[str, Any] | None) -> str | None:
+    for key in keys if metadata else ():
+        value = metadata.get(key)  # type: ignore[union-attr]
         if type(value) is str and value:
             return value
     return None
-
-
-def stated_cost(metadata: Mapping[str, Any], output: Mapping[str, Any] | None, into: Fields) -> None:
-    """Add what the provider itself says the call costs, in dollars (OpenRouter and servers that follow it).
-
-    Not LiteLLM's `response_cost`: that comes from LiteLLM's own price table.
-    """
-    usage = output.get("token_usage") if output else None
-    cost = usage.get("cost") if type(usage) is dict else None
-    if cost is None:
-        cost = metadata.get("cost")
-        if cost is None:
-            return
-    if type(cost) in _NUMBERS:
-        into["cost_usd"], into["cost_source"] = cost, "provider"
 
 
 # --- what was said, only where capture asks for it -----------------------------------------------

@@ -7,7 +7,7 @@ import contextvars
 import os
 import weakref
 from asyncio.events import _get_running_loop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -38,6 +38,8 @@ _SHELF: Final = 2048
 _CALLS_KEPT: Final = 64
 _MODELS_KEPT: Final = 256
 _INCOMPARABLE: Final = object()
+_NO_PARAMS: Final[Mapping[str, Any]] = {}
+_LS_KEYS: Final = ("ls_model_name", "ls_temperature", "ls_max_tokens")
 RETRY_TAG: Final = "retry:attempt:"
 
 fallbacks: contextvars.ContextVar[Node | None] = contextvars.ContextVar("tokentrail_fallbacks", default=None)
@@ -125,34 +127,26 @@ class Run:
 class Model:
     """What the calls of one model have in common, cleaned once."""
 
-    __slots__ = (
-        "columns",
-        "invocation",
-        "limit",
-        "model",
-        "params",
-        "provider",
-        "serialized",
-        "size",
-        "temperature",
-    )
+    __slots__ = ("columns", "invocation", "provider", "serialized", "size", "told")
 
     def __init__(
         self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool, health: Health
     ) -> None:
         self.serialized = serialized
-        self.provider = metadata.get("ls_provider")
-        self.model = metadata.get("ls_model_name")
-        self.temperature = metadata.get("ls_temperature")
-        self.limit = metadata.get("ls_max_tokens")
-        self.params = params_of(metadata, invocation)
+        self.provider: str | None = metadata.get("ls_provider")
+        params = params_of(metadata, invocation)
         # Only plain values are compared as they are: a list of tools may be long, or have an `==` of its own.
         self.invocation = invocation if is_plain(invocation) else _INCOMPARABLE
+        given = invocation.values() if isinstance(invocation, dict) else ()
+        self.told = [(key, metadata[key]) for key in _LS_KEYS if not _is_among(metadata.get(key), given)]
+        """What the metadata say of the model and the settings do not."""
         self.size = -1 if tells_who(metadata) else len(metadata)
         """Keys in the metadata of a call that says nothing about whom it is for."""
         self.columns: Record = {}
-        model = self.model if type(self.model) is str else model_in(invocation)
-        to_columns(start_fields(serialized, self.provider, model, self.params, is_chat), self.columns, health)
+        model = metadata.get("ls_model_name")
+        if type(model) is not str:
+            model = model_in(invocation)
+        to_columns(start_fields(serialized, self.provider, model, params, is_chat), self.columns, health)
 
     def fits(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any) -> bool:
         """Whether a call of the model begins with the same columns.
@@ -160,18 +154,21 @@ class Model:
         A model's description (`serialized`) is one object for the life of the model; settings and names may
         differ from call to call (`bind`, configurable fields).
         """
-        return (
-            self.serialized is serialized
-            and self.model == metadata.get("ls_model_name")
-            and self.temperature == metadata.get("ls_temperature")
-            and self.limit == metadata.get("ls_max_tokens")
-            and self.provider == metadata.get("ls_provider")
-            and (self.invocation == invocation or self._fits_params(metadata, invocation))
-        )
+        if self.serialized is not serialized:
+            return False
+        for key, value in self.told:
+            if metadata.get(key) != value:
+                return False
+        if self.invocation is not _INCOMPARABLE:
+            return bool(self.invocation == invocation)
+        model = metadata.get("ls_model_name") or model_in(invocation)
+        return self.columns.get("requested_model") == model and self.columns.get(
+            "params", _NO_PARAMS
+        ) == params_of(metadata, invocation)
 
-    def _fits_params(self, metadata: Mapping[str, Any], invocation: Any) -> bool:
-        named = type(self.model) is str or model_in(invocation) == self.columns.get("requested_model")
-        return named and self.params == params_of(metadata, invocation)
+
+def _is_among(value: Any, given: Iterable[Any]) -> bool:
+    return value is None or any(one is value for one in given)
 
 
 class _Pulse(weakref.ref[UUID]):
@@ -226,20 +223,17 @@ class Runs:
         """Runs that were given up, and may still prove to be alive."""
         self._closed = _Closed()
         """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
-        self._models: dict[int, Model] = {}
+        self.models: dict[int, Model] = {}
         # One guarded function each, not one per run.
         self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
         self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
         _all.add(self)
 
-    def model(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool) -> Model:
-        """The model that a call is of."""
-        known = self._models.get(id(serialized))
-        if known is None or not known.fits(serialized, metadata, invocation):
-            known = Model(serialized, metadata, invocation, is_chat, self.health)
-            if len(self._models) >= _MODELS_KEPT:
-                self._models.clear()
-            self._models[id(serialized)] = known
+    def learn(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool) -> Model:
+        """Meet a model, or one that is called otherwise than before."""
+        if len(self.models) >= _MODELS_KEPT:
+            self.models.clear()
+        known = self.models[id(serialized)] = Model(serialized, metadata, invocation, is_chat, self.health)
         return known
 
     def place(self, parent_id: UUID, columns: Record) -> Node | None:

@@ -19,6 +19,8 @@ _COUNTED_BARE: Final = ("eval_count", "prompt_eval_count", "input_token_count", 
 """Counts that lie among other metadata without a name around them (Ollama, watsonx)."""
 _PARTS_ONLY_IN_RAW: Final = frozenset(("mistral", "mistralai"))
 """Providers whose integration drops the cached tokens from `usage_metadata` (langchain-mistralai 1.1)."""
+_OWN_TOTAL: Final = frozenset(("total_mismatch", "derived_total", "missing_usage"))
+"""Flags of a usage that has no total of its own to prove its parts."""
 _TOKEN_BYTES: Final = 4
 """A character has at most four bytes, and a tokeniser makes at least a byte of text into a token."""
 
@@ -29,11 +31,14 @@ def usage_of_result(response: Any, provider: str | None) -> Usage:
     message = getattr(generation, "message", None)
     reported = getattr(message, "usage_metadata", None)
     usage = MISSING if reported is None else normalize_usage(reported, shape="langchain")
-    if usage[2] and provider not in _PARTS_ONLY_IN_RAW:
+    flags = usage[9]
+    if usage[2] and provider not in _PARTS_ONLY_IN_RAW and "total_mismatch" not in flags:
         return usage  # with a total, it is all there is
     raw = _raw_usage(response, generation, message, provider)
     if raw is None:
         return usage
+    if "total_mismatch" in flags:
+        return raw if _OWN_TOTAL.isdisjoint(raw.flags) else usage
     return _fill_parts(usage, raw) if usage.total_tokens else raw
 
 

@@ -160,7 +160,9 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         if key in runs.open and runs.open[key].metadata is metadata:
             return  # the same event once more: the handler is in the list twice, or has a twin
         told = _NOTHING if metadata is None else metadata
-        known = runs.model(serialized, told, invocation, is_chat)
+        known = runs.models.get(id(serialized))
+        if known is None or not known.fits(serialized, told, invocation):
+            known = runs.learn(serialized, told, invocation, is_chat)
         columns = known.columns.copy()
         columns["request_id"] = columns["run_id"] = request_id = str(run_id)
         parent = None if parent_id is None else runs.place(parent_id, columns)
