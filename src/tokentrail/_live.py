@@ -17,6 +17,7 @@ from tokentrail._usage import COUNTS, Usage
 CLOSED_KEPT: Final = 4096
 """Ended calls remembered, so that a late witness is told from an orphan."""
 RECENT_KEPT: Final = 1000
+_PENDING: Final = 256
 
 
 class Running:
@@ -57,7 +58,9 @@ class Live:
         self._traces: deque[tuple[int, Record]] = deque(maxlen=RECENT_KEPT)
         self._errors: deque[tuple[int, Record]] = deque(maxlen=RECENT_KEPT)
         self._ended = 0
-        self.totals = Totals()
+        self._totals = Totals()
+        self._pending: list[tuple[Record, Record | None, int]] = []
+        """Ends that are not in totals and rings yet: many at once cost a fraction of one at a time."""
 
     # --- the life of a call ----------------------------------------------------------------------
 
@@ -174,17 +177,26 @@ class Live:
             shelf.popitem(last=False)
 
     def _account(self, record: Record, previous: Record | None) -> None:
-        """Totals by the delta rule: what the call adds now, minus what it had added before."""
         if previous is None:
             self._ended += 1
-            self._traces.append((self._ended, record))
-        else:
-            self.totals.add(previous, -1)
-            self._replace(self._traces, previous, record)
-        self.totals.add(record, 1)
-        if record["status"] in FAILED:
-            self._errors.append((self._ended, record))
+        self._pending.append((record, previous, self._ended))
+        if len(self._pending) >= _PENDING:
+            self._settle()
         self._bump()
+
+    def _settle(self) -> None:
+        """Totals by the delta rule: what a call adds now, minus what it had added before."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+            for record, previous, seq in pending:
+                if previous is None:
+                    self._traces.append((seq, record))
+                else:
+                    self._totals.add(previous, -1)
+                    self._replace(self._traces, previous, record)
+                self._totals.add(record, 1)
+                if record["status"] in FAILED:
+                    self._errors.append((seq, record))
 
     @staticmethod
     def _replace(ring: deque[tuple[int, Record]], previous: Record, record: Record) -> None:
@@ -194,6 +206,12 @@ class Live:
                 return
 
     # --- questions -------------------------------------------------------------------------------
+
+    @property
+    def totals(self) -> Totals:
+        """Sums over all that has ended."""
+        self._settle()
+        return self._totals
 
     @property
     def ended(self) -> int:
@@ -226,6 +244,7 @@ class Live:
         self, ring: deque[tuple[int, Record]], limit: int, since: int | None
     ) -> list[tuple[int, Record]]:
         with self._lock:
+            self._settle()
             newest = (entry for entry in reversed(ring) if since is None or entry[0] > since)
             return list(islice(newest, limit))
 

@@ -80,8 +80,8 @@ class Recorder:
         Returns:
             The id of the call: a UUIDv7 of ours.
         """
-        columns: Record = dict(self._defaults)
         with self._guard_start:
+            columns: Record = dict(self._defaults)
             context = current_context()
             if context:
                 self._take(columns, context)
@@ -92,36 +92,33 @@ class Recorder:
             self._take(columns, fields)
             if request is not None:
                 self._payload(columns, "request", request)
-        return self.begin(columns)
+            return self.begin(columns)
+        return new_id(now_us())
 
     def begin(self, columns: Record) -> str:
-        """`start` for doors that clean their own fields: columns in stored units, context not looked at.
+        """`start` for doors that guard their hooks and clean their fields: columns in stored units.
 
-        The mapping becomes the tracker's own.
+        The context is not looked at. The mapping becomes the tracker's own.
         """
         now, clock = now_us(), time.perf_counter_ns()
         call_id = new_id(now)
         if not self._enabled:
             return call_id
-        with self._guard_start:
-            record: Record = {
-                "id": call_id,
-                "finality": START,
-                "started_at": now,
-                **self._defaults,
-                **columns,
-            }
-            if "source" not in record:
-                record["source"] = "manual"
-            record["seen_by"] = [record["source"]]
-            if "requested_model" not in record and "model" in record:
-                record["requested_model"] = record["model"]
-            evicted = self._live.start(record, clock)
-            self._writer.note_start(record)
-            if evicted is not None:
-                self._deliver(evicted)
-            if clock - self._swept > _SWEEP_NS:
-                self._sweep(now, clock)
+        record = {**self._defaults, **columns} if self._defaults else columns
+        record["id"] = call_id
+        record["finality"] = START
+        record["started_at"] = now
+        if "source" not in record:
+            record["source"] = "manual"
+        record["seen_by"] = [record["source"]]
+        if "requested_model" not in record and "model" in record:
+            record["requested_model"] = record["model"]
+        evicted = self._live.start(record, clock)
+        self._writer.note_start(record)
+        if evicted is not None:
+            self._deliver(evicted)
+        if clock - self._swept > _SWEEP_NS:
+            self._sweep(now, clock)
         return call_id
 
     def progress(
@@ -260,24 +257,23 @@ class Recorder:
     def end(
         self, call_id: str, columns: Record, *, usage: Usage | None = None, provisional: bool = False
     ) -> None:
-        """`finish` for doors that clean their own fields: columns in stored units, `status` among them.
+        """`finish` for doors that guard their hooks and clean their fields: `status` and more, as stored.
 
         The mapping becomes the tracker's own.
         """
         if not self._enabled:
             return
         now, clock = now_us(), time.perf_counter_ns()
-        with self._guard_end:
-            told = columns.get("usage_source")
-            put_usage(columns, MISSING if usage is None else usage)
-            if told is not None and usage is not None and usage.reported:
-                columns["usage_source"] = told
-            if "cost_nanos" in columns and "cost_source" not in columns:
-                columns["cost_source"] = "provider"
-            finality = PROVISIONAL if provisional else FINAL
-            ended = self._live.end(call_id, columns, now=now, clock=clock, finality=finality)
-            if ended is not None:
-                self._deliver(ended)
+        told = columns.get("usage_source")
+        put_usage(columns, MISSING if usage is None else usage)
+        if told is not None and usage is not None and usage.reported:
+            columns["usage_source"] = told
+        if "cost_nanos" in columns and "cost_source" not in columns:
+            columns["cost_source"] = "provider"
+        finality = PROVISIONAL if provisional else FINAL
+        ended = self._live.end(call_id, columns, now=now, clock=clock, finality=finality)
+        if ended is not None:
+            self._deliver(ended)
 
     def _end(
         self,
@@ -288,14 +284,13 @@ class Recorder:
         provisional: bool,
         fields: dict[str, Any],
     ) -> None:
-        columns: Record = {"status": status}
-        normal = None
         with self._guard_end:
+            columns: Record = {"status": status}
             self._take(columns, fields)
             if response is not None:
                 self._payload(columns, "response", response)
             normal = None if usage is None else normalize_usage(usage)
-        self.end(call_id, columns, usage=normal, provisional=provisional)
+            self.end(call_id, columns, usage=normal, provisional=provisional)
 
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
         """Fields of a call; its tags and attributes come on top of those of its context."""
@@ -329,7 +324,8 @@ class Recorder:
 
     def _deliver(self, record: Record) -> None:
         self._writer.submit(record)
-        self._summary.look(self._live.ended, self._live.totals)
+        if self._summary.is_due(self._live.ended):
+            self._summary.log(self._live.ended, self._live.totals)
 
     def _sweep(self, now: int, clock: int) -> None:
         self._swept = clock

@@ -17,10 +17,12 @@ class Summary:
         self._mark = 0
         self._before = _figures(Totals())
 
-    def look(self, ended: int, totals: Totals) -> None:
-        """Log if the interval is full; `ended` is how many calls have ended since the start."""
-        if not self._interval or ended - self._mark < self._interval:
-            return
+    def is_due(self, ended: int) -> bool:
+        """Whether an interval is full; `ended` is how many calls have ended since the start."""
+        return self._interval > 0 and ended - self._mark >= self._interval
+
+    def log(self, ended: int, totals: Totals) -> None:
+        """Log the interval that is full."""
         self._mark = ended
         now, before = _figures(totals), self._before
         self._before = now
