@@ -106,6 +106,7 @@ class Rig:
 
     def close(self) -> None:
         """Take the door out and look for faults of ours."""
+        gc.collect()
         assert disarm() == 0
         litellm.logging_callback_manager._reset_all_callbacks()  # other callbacks that a test has used
         self.provider.release()

@@ -536,3 +536,43 @@ def test_constant_response_ids(rig: Rig) -> None:
     for _ in range(3):
         litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
     assert len(rig.rows(3)) == 3
+
+
+def test_proxy_handler() -> None:
+    """The proxy's configuration names a logger of the default tracker, made when it is asked for."""
+    from tokentrail.integrations import litellm as door
+
+    assert isinstance(door.proxy_handler, TokentrailLogger)
+    assert door.proxy_handler is door.proxy_handler
+    with pytest.raises(AttributeError):
+        door.nothing_of_that_name  # noqa: B018
+    door.disarm()
+
+
+def test_a_fault_of_ours_is_counted_and_costs_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks inside the door, the caller gets its answer and the ledger counts the fault."""
+    from tokentrail import _guard
+    from tokentrail.integrations import _litellm_frames as frames
+    from tokentrail.integrations import _litellm_tokens as tokens
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(_guard, "STRICT", False)
+    for place, name in (
+        (frames, "Frame"),
+        (frames, "fields_of"),
+        (frames, "usage_of"),
+        (frames.streams, "watch"),
+        (tokens.Token, "saw"),
+        (tokens, "answer_fields"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, broken)
+            answer = litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
+            assert answer.usage.total_tokens == 1588
+            chunks = list(litellm.completion(model="openai/gpt-4o", messages=HI, stream=True, **rig.openai))
+            assert chunks[-1].choices[0].finish_reason == "stop"
+    faults = rig.tracker.health()["faults"]
+    assert sum(faults.values()) >= 6
+    rig.tracker.health_counters._faults.clear()

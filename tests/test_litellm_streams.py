@@ -334,3 +334,50 @@ def test_a_stream_that_outlives_the_door(rig: Rig) -> None:
     assert "__tokentrail" not in repr(vars(litellm.CustomStreamWrapper))
     assert litellm.CustomStreamWrapper.__next__.__module__ == "litellm.litellm_core_utils.streaming_handler"
     assert not hasattr(litellm.CustomStreamWrapper.__next__, "__wrapped__")
+
+
+async def test_anthropic_messages_left_half_read(rig: Rig) -> None:
+    """A byte stream that is dropped is abandoned, with the input that its first event told."""
+    pytest.importorskip("litellm.proxy.pass_through_endpoints.streaming_handler", exc_type=ImportError)
+    rig.provider.script("claude-haiku-4-5", Reply(usage=CLAUDE_USAGE, chunks=50, pace=0.01))
+    stream = await litellm.anthropic_messages(
+        model=CLAUDE, messages=HI, max_tokens=9, stream=True, **rig.anthropic
+    )
+    async for chunk in stream:
+        if b"content_block_delta" in chunk:
+            break
+    del stream
+    row = await rig.arow()
+    assert (row.status, row.cache_read_tokens) == ("abandoned", 700)
+
+
+async def test_mocked_stream(rig: Rig) -> None:
+    """A stream that LiteLLM makes up is a success, marked, and was not truncated."""
+    list(litellm.completion(model="openai/gpt-4o", messages=HI, stream=True, mock_response="hey you"))
+    stream = await litellm.acompletion(model="openai/gpt-4o", messages=HI, stream=True, mock_response="hey")
+    async for _ in stream:
+        pass
+    rows = await rig.arows(2)
+    assert [(row.status, row.attributes) for row in rows] == [("success", {"mock_response": True})] * 2
+
+
+def test_provider_of_ones_own(rig: Rig) -> None:
+    """A provider written by the user, whole and streamed, is recorded like any other."""
+
+    class Mine(litellm.CustomLLM):
+        def completion(self, *args: Any, **kwargs: Any) -> Any:
+            return litellm.completion(model="openai/gpt-4o", messages=HI, mock_response="hey")
+
+        def streaming(self, *args: Any, **kwargs: Any) -> Any:
+            usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+            part = {"index": 0, "tool_use": None, "is_finished": False, "finish_reason": "", "usage": None}
+            yield {**part, "text": "hey"}
+            yield {**part, "text": "", "is_finished": True, "finish_reason": "stop", "usage": usage}
+
+    litellm.custom_provider_map = [{"provider": "mine", "custom_handler": Mine()}]
+    try:
+        list(litellm.completion(model="mine/model", messages=HI, stream=True))
+    finally:
+        litellm.custom_provider_map = []
+    row = rig.row()
+    assert (row.status, row.provider, row.total_tokens, row.finish_reason) == ("success", "mine", 7, "stop")

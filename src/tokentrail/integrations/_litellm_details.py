@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from tokentrail._records import WHO
@@ -60,6 +61,13 @@ _NO_ATTRIBUTES: Final = frozenset((
     "caller_hash", "global_max_parallel_requests", "request_retry_count", "file_checksum", "rpm_limit",
     "tpm_limit", "queue_time", "client_disconnected", "original_model_group", "deployment_model_name",
 ))  # fmt: skip
+_PROXY: Final = (
+    ("user_id", "user_api_key_end_user_id"), ("user_id", "user_api_key_user_id"),
+    ("organization_id", "user_api_key_org_id"), ("project_id", "user_api_key_project_id"),
+    ("project_id", "user_api_key_team_id"), ("client_id", "user_api_key_alias"),
+)  # fmt: skip
+"""What the proxy knows of the key that was used, the better name first."""
+_SCALAR: Final = frozenset({bool, int, float, str})
 _LABEL: Final = 256
 _LABELS: Final = 32
 
@@ -79,62 +87,57 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
 
     Nothing of LiteLLM's dict is kept: it is alive, and holds keys, messages and the stream itself.
     """
-    fields = _what(details, kind, requested)
+    params = _dict(details.get("litellm_params"))
+    metadata = _metadata(params)
+    provider = _text(details.get("custom_llm_provider")) or _text(params.get("custom_llm_provider"))
+    model = _text(details.get("model")) or requested
+    fields: dict[str, Any] = {
+        "model": bare_model(model, provider),
+        "provider": provider,
+        "requested_model": _text(metadata.get("model_group")) or requested or model,
+        "call_type": kind,
+        "is_streaming": details.get("stream") is True,
+    }
     if not is_private(details):
-        metadata = metadata_of(details)
         fields["request_id"] = _text(details.get("litellm_call_id"))
-        fields["api_base"] = _host(details)
-        params = _scalars(details.get("optional_params"))
-        if params:
-            fields["params"] = params
-        fields.update(_who(details, metadata))
-        fields.update(_sizes(details, kind))
-        tags = metadata.get("tags")
-        if isinstance(tags, (list, tuple)) and tags:
-            fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
-        attributes = _labels(metadata)
-        if attributes:
-            fields["attributes"] = attributes
+        fields["api_base"] = _host(details, params)
+        optional = _dict(details.get("optional_params"))
+        scalars = {name: optional[name] for name in PARAMS if type(optional.get(name)) in _SCALAR}
+        if scalars:
+            fields["params"] = scalars
+        user = details.get("user") or optional.get("user")
+        if user:
+            fields["user_id"] = user
+        if params.get("litellm_session_id"):
+            fields["session_id"] = params["litellm_session_id"]
+        _put_size(fields, details, kind)
+        if metadata:
+            _put_metadata(fields, metadata)
     return fields
 
 
 def is_private(details: Details) -> bool:
     """Whether the caller said `no-log`: then a call keeps tokens, cost, model and times, and nothing else."""
-    return _params(details).get("no-log") is True or details.get("no-log") is True
+    return _dict(details.get("litellm_params")).get("no-log") is True or details.get("no-log") is True
 
 
-def metadata_of(details: Details) -> Mapping[str, Any]:
+def metadata_of(details: Details) -> dict[str, Any]:
     """The caller's metadata, to which Router and proxy have added theirs."""
-    params = _params(details)
-    for name in ("litellm_metadata", "metadata"):
-        metadata = params.get(name)
-        if isinstance(metadata, Mapping) and metadata:
-            return metadata
-    return {}
+    return _metadata(_dict(details.get("litellm_params")))
 
 
 def is_mock(details: Details) -> bool:
     """Whether LiteLLM answers by itself and nothing is sent."""
-    return details.get("mock_response") is not None or _params(details).get("mock_response") is not None
+    params = _dict(details.get("litellm_params"))
+    return details.get("mock_response") is not None or params.get("mock_response") is not None
 
 
-def _params(details: Details) -> Mapping[str, Any]:
-    params = details.get("litellm_params")
-    return params if isinstance(params, Mapping) else {}
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _what(details: Details, kind: str, requested: str | None) -> dict[str, Any]:
-    provider = _text(details.get("custom_llm_provider")) or _text(_params(details).get("custom_llm_provider"))
-    group = metadata_of(details).get("model_group")
-    model = _text(details.get("model")) or requested
-    fields: dict[str, Any] = {
-        "model": bare_model(model, provider),
-        "provider": provider,
-        "requested_model": _text(group) or requested or model,
-        "call_type": kind,
-        "is_streaming": details.get("stream") is True,
-    }
-    return fields
+def _metadata(params: dict[str, Any]) -> dict[str, Any]:
+    return _dict(params.get("litellm_metadata")) or _dict(params.get("metadata"))
 
 
 def bare_model(model: str | None, provider: str | None) -> str | None:
@@ -142,55 +145,50 @@ def bare_model(model: str | None, provider: str | None) -> str | None:
     return model.removeprefix(f"{provider}/") if model and provider else model
 
 
-def _host(details: Details) -> str | None:
-    base: object = _params(details).get("api_base")
-    if not base:
-        extra = details.get("additional_args")
-        base = extra.get("api_base") if isinstance(extra, Mapping) else None
+def _host(details: Details, params: dict[str, Any]) -> str | None:
+    base: object = params.get("api_base") or _dict(details.get("additional_args")).get("api_base")
     if isinstance(base, str):
-        return host_of(base) if base else None
+        return _host_of(base) if base else None
     host, port = getattr(base, "host", None), getattr(base, "port", None)
     if not isinstance(host, str) or not host:
         return None
     return f"{host}:{port}" if isinstance(port, int) else host
 
 
-def _scalars(params: object) -> dict[str, Any]:
-    if not isinstance(params, Mapping):
-        return {}
-    found = {name: params[name] for name in PARAMS if params.get(name) is not None}
-    return {name: value for name, value in found.items() if isinstance(value, (bool, int, float, str))}
+_host_of = lru_cache(maxsize=256)(host_of)
 
 
-def _who(details: Details, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The caller's own names first; then what the proxy knows of the key that was used."""
-    fields = {name: metadata.get(name) for name in WHO}
-    params = _params(details)
-    optional = details.get("optional_params")
-    user = details.get("user") or (optional.get("user") if isinstance(optional, Mapping) else None)
-    fields["session_id"] = params.get("litellm_session_id") or metadata.get("session_id")
-    for name, candidates in {
-        "user_id": (user, metadata.get("user_api_key_end_user_id"), metadata.get("user_api_key_user_id")),
-        "organization_id": (metadata.get("user_api_key_org_id"),),
-        "project_id": (metadata.get("user_api_key_project_id"), metadata.get("user_api_key_team_id")),
-        "client_id": (metadata.get("user_api_key_alias"),),
-    }.items():
-        if fields.get(name) is None:
-            fields[name] = next((value for value in candidates if value), None)
-    return {name: value for name, value in fields.items() if type(value) in (str, int) and value != ""}
-
-
-def _sizes(details: Details, kind: str) -> dict[str, int]:
+def _put_size(fields: dict[str, Any], details: Details, kind: str) -> None:
     messages = details.get("messages")
     if kind == "embedding":
         inputs = details.get("input", messages)
-        return {"input_count": len(inputs) if isinstance(inputs, list) else 1}
-    if isinstance(messages, list) and kind in ("chat", "responses"):
-        return {"message_count": len(messages)}
-    return {"message_count": 1} if kind == "responses" and isinstance(messages, str) else {}
+        fields["input_count"] = len(inputs) if isinstance(inputs, list) else 1
+    elif kind in ("chat", "responses"):
+        if isinstance(messages, list):
+            fields["message_count"] = len(messages)
+        elif isinstance(messages, str):
+            fields["message_count"] = 1
 
 
-def _labels(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _put_metadata(fields: dict[str, Any], metadata: dict[str, Any]) -> None:
+    """The caller's own words first; then what the proxy knows of the key that was used."""
+    for name in WHO:
+        value = metadata.get(name)
+        if type(value) in (str, int) and value != "":
+            fields.setdefault(name, value)
+    for name, key in _PROXY:
+        value = metadata.get(key)
+        if value and isinstance(value, str):
+            fields.setdefault(name, value)
+    tags = metadata.get("tags")
+    if isinstance(tags, (list, tuple)) and tags:
+        fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
+    labels = _labels(metadata)
+    if labels:
+        fields["attributes"] = labels
+
+
+def _labels(metadata: dict[str, Any]) -> dict[str, Any]:
     """The caller's own labels: short scalars, nothing that Router or proxy put there."""
     labels: dict[str, Any] = {}
     for name, value in metadata.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 _K = TypeVar("_K")
@@ -16,7 +17,8 @@ class Shelf(Generic[_K, _V]):
     def __init__(self) -> None:
         # Reentrant: a finaliser or a signal handler may run inside any of these lines.
         self._lock = threading.RLock()
-        self._things: dict[_K, _V] = {}
+        # Not a dict: to find its oldest key takes ever longer when the oldest ones are taken out.
+        self._things: OrderedDict[_K, _V] = OrderedDict()
 
     def put(self, key: _K, thing: _V) -> None:
         """Remember a thing as the newest."""
@@ -24,7 +26,7 @@ class Shelf(Generic[_K, _V]):
             self._things.pop(key, None)
             self._things[key] = thing
             if len(self._things) > ROOM:
-                del self._things[next(iter(self._things))]
+                self._things.popitem(last=False)
 
     def get(self, key: _K) -> _V | None:
         """What is remembered under a key."""
@@ -33,4 +35,4 @@ class Shelf(Generic[_K, _V]):
     def clear(self) -> None:
         """Forget everything, and a lock that a thread which is gone may hold."""
         self._lock = threading.RLock()
-        self._things = {}
+        self._things = OrderedDict()

@@ -9,6 +9,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from tokentrail._guard import guarded
@@ -24,7 +25,12 @@ _armed = False
 
 def is_stream(result: object) -> bool:
     """Whether a result is read piece by piece."""
-    kind = type(result)
+    kind: Any = type(result)
+    return _is_iterator(kind)
+
+
+@lru_cache(maxsize=1024)
+def _is_iterator(kind: Any) -> bool:
     return hasattr(kind, "__next__") or hasattr(kind, "__anext__")
 
 

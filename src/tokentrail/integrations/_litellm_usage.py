@@ -14,15 +14,36 @@ from tokentrail._usage import MISSING, Usage
 
 _UNDECIDED: Final = ("in_progress", "queued")
 _USAGES: Final = ("usage", "usage_metadata", "usageMetadata")
+_NO_MODEL: Final = object()
 _RAW_LIMIT: Final = 4 << 20
 """Characters of a raw answer that are searched for its usage; longer ones are embeddings or images."""
 
 
 def field(thing: object, name: str) -> Any:
-    """An attribute of an object or an item of a mapping, or `None`."""
-    if isinstance(thing, Mapping):
+    """An item of a mapping, a field of a model, an attribute of an object, or `None`.
+
+    Pydantic takes microseconds to say that a field is not there, so its models are asked by their dicts.
+    """
+    if isinstance(thing, dict):
         return thing.get(name)
-    return getattr(thing, name, None)
+    extra: Any = getattr(thing, "__pydantic_extra__", _NO_MODEL)
+    if extra is _NO_MODEL:
+        return getattr(thing, name, None)
+    own = vars(thing)
+    return own[name] if name in own else extra.get(name) if extra else None
+
+
+def _plain(payload: Any) -> Any:
+    """A model as the dict it was made of: what the normaliser reads fastest."""
+    extra: Any = getattr(payload, "__pydantic_extra__", _NO_MODEL)
+    if extra is _NO_MODEL:
+        return payload
+    fields = {**vars(payload), **extra} if extra else vars(payload)
+    return {
+        name: value if type(value) is int else _plain(value)
+        for name, value in fields.items()
+        if value is not None
+    }
 
 
 # --- usage ---------------------------------------------------------------------------------------
@@ -30,13 +51,14 @@ def field(thing: object, name: str) -> Any:
 
 def read_usage(payload: object) -> Usage:
     """A usage as LiteLLM hands it over; zeros everywhere are what it writes where nothing was sent."""
+    payload = _plain(payload)
     usage = normalize_usage(payload, shape=_shape_of(payload))
     return _honest(usage, payload) if counts(usage) else MISSING
 
 
 def _shape_of(payload: object) -> str | None:
     if field(payload, "prompt_tokens") is not None or field(payload, "completion_tokens") is not None:
-        return "litellm"
+        return "openai"
     if field(payload, "input_tokens") is None:
         return None
     return "anthropic" if field(payload, "total_tokens") is None else "openai_responses"
@@ -96,7 +118,7 @@ def usage_of_chunks(chunks: Iterable[object]) -> tuple[Usage, object]:
 
     Providers repeat running totals, send the input with the first chunk only, or zeros at the end.
     """
-    told = [usage for usage in map(usage_in, chunks) if usage is not None]
+    told = [_plain(usage) for usage in map(usage_in, chunks) if usage is not None]
     if len(told) < 2:
         return (read_usage(told[0]), told[0]) if told else (MISSING, None)
     merged = StreamUsage(shape=_shape_of(told[-1]))
@@ -108,10 +130,9 @@ def usage_of_chunks(chunks: Iterable[object]) -> tuple[Usage, object]:
 def usage_in(thing: object) -> Any:
     """The usage that a response, chunk or Responses event carries."""
     own = getattr(thing, "__dict__", None)
-    if own is not None and "choices" in own:
-        # Nearly every chunk of a stream: asking pydantic for a field that is not there takes long.
-        more = getattr(thing, "__pydantic_extra__", None)
-        return own.get("usage") if own.get("usage") is not None or not more else more.get("usage")
+    if own is not None and "choices" in own:  # nearly every chunk of a stream
+        usage = own.get("usage")
+        return usage if usage is not None else field(thing, "usage")
     for name in _USAGES:
         usage = field(thing, name)
         if usage is not None:
