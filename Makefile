@@ -4,14 +4,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PROVIDERS := .venv-providers
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-providers check bench clean
 
 demo: $(STAMP)
 	$(BIN)/tokentrail demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# LangChain's provider packages, a dozen of them, in an environment of their own.
+test-providers: $(PROVIDERS)/.installed
+	$(PROVIDERS)/bin/python -m pytest tests/providers
 
 check: $(STAMP)
 	$(BIN)/ruff check
@@ -30,5 +35,11 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[all,demo]" --group test --group check
 	touch $(STAMP)
 
+$(PROVIDERS)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PROVIDERS)
+	$(PROVIDERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PROVIDERS)/bin/python -m pip install --quiet --editable ".[all,demo]" --group providers
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROVIDERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
