@@ -13,10 +13,9 @@ from tokentrail.integrations._langchain_links import LIBRARY, close_link
 from tokentrail.integrations._langchain_runs import Run, Runs
 from tokentrail.integrations._langchain_usage import (
     IN_INNER_CALL,
-    first_generation,
     is_surely_reported,
     usage_of_error,
-    usage_of_result,
+    usage_of_message,
 )
 
 _SLOW_READER_NS: Final = 1_000_000
@@ -48,11 +47,11 @@ def answered(runs: Runs, run: Run, response: Any) -> End:
         fields["is_streaming"] = not _is_read_as_stream(run, generation)
         _stop_the_clock(run, fields)
     if run.provider == LIBRARY:
-        usage = _usage_beneath(runs, run, response, message, fields)
+        usage = _usage_beneath(runs, run, response, generation, message, fields)
     elif not run.streamed:
-        usage = _usage(runs, run, response, message, fields)
+        usage = _usage(runs, run, response, generation, message, fields)
     else:
-        usage = run.usage() or usage_of_result(response, run.provider)
+        usage = run.usage() or usage_of_message(response, generation, message, run.provider)
     return fields, usage, fields_of.plain_answer(response) if runs.captures else None
 
 
@@ -85,23 +84,35 @@ def _stop_the_clock(run: Run, fields: dict[str, Any]) -> None:
         fields["duration_ms"] = (run.seen - run.clock) / 1e6
 
 
-def _usage(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
+def _usage(
+    runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: dict[str, Any]
+) -> Usage:
     """The usage of an answer that did not come in pieces: it may be an old one, or another call's."""
-    if message is None:
-        return usage_of_result(response, run.provider)
-    reported, name = message.usage_metadata, message.id
-    if reported is not None and reported.get("total_cost") == 0:
-        fields.update(_FROM_CACHE)
-    elif name is not None and run.request_id not in name:
-        other = _other_call(runs, name)
-        if other is not None and other > run.call_id:
-            return IN_INNER_CALL
-        if other is not None and response.llm_output is None and "token_usage" in message.response_metadata:
+    if message is not None:
+        reported, name = message.usage_metadata, message.id
+        if reported is not None and reported.get("total_cost") == 0:
             fields.update(_FROM_CACHE)
-    return usage_of_result(response, run.provider)
+        elif name is not None and run.request_id not in name:
+            other = _other_call(runs, name)
+            if other is not None and other > run.call_id:
+                return IN_INNER_CALL
+            if (
+                other is not None
+                and response.llm_output is None
+                and "token_usage" in message.response_metadata
+            ):
+                fields.update(_FROM_CACHE)
+    return usage_of_message(response, generation, message, run.provider)
 
 
-def _usage_beneath(runs: Runs, run: Run, response: Any, message: Any, fields: dict[str, Any]) -> Usage | None:
+def _is_without_its_result(response: Any, message: Any) -> bool:
+    """Whether a message still has what came with its result, and its result has not."""
+    return response.llm_output is None and "token_usage" in message.response_metadata
+
+
+def _usage_beneath(
+    runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: dict[str, Any]
+) -> Usage | None:
     """The usage of a call that went through LiteLLM: its own door's affair, if that has taken the call."""
     fields.pop("model", None)  # the name asked for, once more
     if fields.pop("cost_source", None):
@@ -109,9 +120,9 @@ def _usage_beneath(runs: Runs, run: Run, response: Any, message: Any, fields: di
     if run.link is not None and close_link(run.link, run.call_id):
         return None
     if not run.streamed:
-        return _usage(runs, run, response, message, fields)
-    usage = run.usage() or usage_of_result(response, run.provider)
-    text = getattr(first_generation(response), "text", "")
+        return _usage(runs, run, response, generation, message, fields)
+    usage = run.usage() or usage_of_message(response, generation, message, run.provider)
+    text = getattr(generation, "text", "")
     if not usage.reported or is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
         return usage
     return _doubtful(runs, usage, fields)

@@ -228,21 +228,31 @@ def answer_fields(
         finish = _learn(finish or _first(_FINISH_KEYS, metadata))
     if finish is not None:
         into["finish_reason"] = finish
-    answer_id = metadata.get("id") or (output and output.get("id")) or getattr(message, "id", None)
+    answer_id = metadata.get("id")
+    if answer_id is None:
+        answer_id = (output and output.get("id")) or getattr(message, "id", None)
     if type(answer_id) is str and not answer_id.startswith(_OURS):
-        into["response_id"] = (
-            answer_id if len(answer_id) < 256 and answer_id.isprintable() else clean_name(answer_id)
-        )
+        is_clean = answer_id.isprintable() and len(answer_id) < 256
+        into["response_id"] = answer_id if is_clean else clean_name(answer_id)
         if answer_id.startswith("resp_"):
             into["call_type"] = "responses"
     calls = getattr(message, "tool_calls", None)
     if calls:
         into["tool_call_count"] = len(calls)
-    usage = output.get("token_usage") if output else None
-    cost = metadata.get("cost") if type(usage) is not dict or "cost" not in usage else usage["cost"]
-    if cost is not None and type(cost) in _NUMBERS:
-        # What the provider itself says (OpenRouter, and servers that follow it). LiteLLM's `response_cost`
-        # is none of these: that comes from LiteLLM's own price table.
+    if "cost" in metadata:
+        _add_cost(metadata["cost"], into)
+    elif output:
+        usage = output.get("token_usage")
+        if type(usage) is dict and "cost" in usage:
+            _add_cost(usage["cost"], into)
+
+
+def _add_cost(cost: Any, into: Fields) -> None:
+    """What the provider itself says a call costs, in dollars (OpenRouter, and servers that follow it).
+
+    LiteLLM's `response_cost` is not that: it comes from LiteLLM's own price table.
+    """
+    if type(cost) in _NUMBERS:
         into["cost_usd"], into["cost_source"] = cost, "provider"
 
 

@@ -25,20 +25,15 @@ _TOKEN_BYTES: Final = 4
 """A character has at most four bytes, and a tokeniser makes at least a byte of text into a token."""
 
 
-def usage_of_result(response: Any, provider: str | None) -> Usage:
-    """The usage of an `LLMResult`: of its first generation only, because each of n repeats the whole."""
-    generation = first_generation(response)
-    message = getattr(generation, "message", None)
-    reported = getattr(message, "usage_metadata", None)
+def usage_of_message(response: Any, generation: Any, message: Any, provider: str | None) -> Usage:
+    """The usage of an `LLMResult`, from its first generation only: each of n repeats the whole."""
+    reported = None if message is None else message.usage_metadata
     usage = MISSING if reported is None else normalize_usage(reported, shape="langchain")
-    flags = usage[9]
-    if usage[2] and provider not in _PARTS_ONLY_IN_RAW and "total_mismatch" not in flags:
+    if usage[2] and provider not in _PARTS_ONLY_IN_RAW:
         return usage  # with a total, it is all there is
     raw = _raw_usage(response, generation, message, provider)
     if raw is None:
         return usage
-    if "total_mismatch" in flags:
-        return raw if _OWN_TOTAL.isdisjoint(raw.flags) else usage
     return _fill_parts(usage, raw) if usage.total_tokens else raw
 
 

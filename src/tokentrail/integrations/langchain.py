@@ -117,12 +117,39 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         batch_size: int = 1,
         **_: Any,
     ) -> None:
-        """A chat model is asked."""
+        """A chat model is asked. (A batch of 0 is a completion model's; see `on_llm_start`.)"""
         with self._guard_start:
-            batch = invocation_params if batch_size > 1 else None
-            self._start(
-                serialized, messages[0], run_id, parent_run_id, tags, metadata, invocation_params, batch, True
-            )
+            clock = perf_counter_ns()
+            runs: Runs = self._runs if self._given is not None else self._current()  # type: ignore[assignment]
+            key = run_id.int
+            if key in runs.open and runs.open[key].metadata is metadata:
+                return  # the same event once more: the handler is in the list twice, or has a twin
+            told = _NOTHING if metadata is None else metadata
+            known = runs.models.get(id(serialized))
+            if known is None or not known.fits(serialized, told, invocation_params):
+                known = runs.learn(serialized, told, invocation_params, batch_size > 0)
+            columns = known.columns.copy()
+            columns["request_id"] = columns["run_id"] = request_id = str(run_id)
+            parent = None if parent_run_id is None else runs.place(parent_run_id, columns)
+            if tags or parent is not None or fallbacks.get() is not None:
+                runs.note_attempt(parent, tags, columns)
+            size = len(messages[0])
+            if batch_size:
+                columns["message_count"] = size
+                if size > 2:  # a question, a called tool and its result make three
+                    fields_of.count_tools(messages[0], columns)
+            if tags or len(told) != known.size or runs.captures or current_context():
+                call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages[0])
+            else:
+                call_id = runs.tracker.begin(columns)
+            run = Run(key, call_id, request_id, metadata, known.provider, batch_size > 0, clock)
+            if parent is not None:
+                parent.add(run)
+            if batch_size > 1:
+                run.batch = invocation_params
+            if known.provider == LIBRARY:
+                run.link = open_link(call_id, run.batch)
+            runs.add(run, run_id)
 
     def on_llm_start(
         self,
@@ -137,53 +164,16 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """A completion model is asked."""
-        with self._guard_start:
-            self._start(
-                serialized, prompts, run_id, parent_run_id, tags, metadata, invocation_params, None, False
-            )
-
-    def _start(
-        self,
-        serialized: Any,
-        messages: list[Any],
-        run_id: UUID,
-        parent_id: UUID | None,
-        tags: list[str] | None,
-        metadata: dict[str, Any] | None,
-        invocation: dict[str, Any] | None,
-        batch: Any,
-        is_chat: bool,
-    ) -> None:
-        clock = perf_counter_ns()
-        runs: Runs = self._runs if self._given is not None else self._current()  # type: ignore[assignment]
-        key = run_id.int
-        if key in runs.open and runs.open[key].metadata is metadata:
-            return  # the same event once more: the handler is in the list twice, or has a twin
-        told = _NOTHING if metadata is None else metadata
-        known = runs.models.get(id(serialized))
-        if known is None or not known.fits(serialized, told, invocation):
-            known = runs.learn(serialized, told, invocation, is_chat)
-        columns = known.columns.copy()
-        columns["request_id"] = columns["run_id"] = request_id = str(run_id)
-        parent = None if parent_id is None else runs.place(parent_id, columns)
-        if tags or parent is not None or fallbacks.get() is not None:
-            runs.note_attempt(parent, tags, columns)
-        if is_chat:
-            columns["message_count"] = len(messages)
-            if len(messages) > 2:  # a question, a called tool and its result make three
-                fields_of.count_tools(messages, columns)
-        if tags or len(told) != known.size or runs.captures or current_context():
-            call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages)
-        else:
-            call_id = runs.tracker.begin(columns)
-        run = Run(key, call_id, request_id, metadata, known.provider, is_chat, clock)
-        if parent is not None:
-            parent.add(run)
-        if batch is not None:
-            run.batch = batch
-        if known.provider == LIBRARY:
-            run.link = open_link(call_id, batch)
-        runs.add(run, run_id)
+        self.on_chat_model_start(
+            serialized,
+            [prompts],
+            run_id=run_id,
+            parent_run_id=parent_run_id,
+            tags=tags,
+            metadata=metadata,
+            invocation_params=invocation_params,
+            batch_size=0,
+        )
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
         """A chunk of a stream has come."""
