@@ -29,11 +29,14 @@ def usage_of_message(response: Any, generation: Any, message: Any, provider: str
     """The usage of an `LLMResult`, from its first generation only: each of n repeats the whole."""
     reported = None if message is None else message.usage_metadata
     usage = MISSING if reported is None else normalize_usage(reported, shape="langchain")
-    if usage[2] and provider not in _PARTS_ONLY_IN_RAW:
+    doubtful = usage[9] and "total_mismatch" in usage[9]
+    if usage[2] and provider not in _PARTS_ONLY_IN_RAW and not doubtful:
         return usage  # with a total, it is all there is
     raw = _raw_usage(response, generation, message, provider)
     if raw is None:
         return usage
+    if doubtful:  # ChatXAI adds reasoning to an output that may have it already; the wire's total tells
+        return raw if _OWN_TOTAL.isdisjoint(raw.flags) else usage
     return _fill_parts(usage, raw) if usage.total_tokens else raw
 
 
