@@ -208,7 +208,7 @@ def live_ends(paths: list[Path], positions: dict[str, int]) -> Iterator[Record]:
 
 def ends_of(fd: int, start: int) -> Iterator[tuple[Record, int]]:
     """Ends in a segment that may still be written, each with the offset behind it."""
-    for record, offset in Scanner(fd, start, dead=False):
+    for record, offset in Scanner(fd, start, dead=False, stop=os.fstat(fd).st_size):
         if record.get("finality", START) > START:
             yield record, offset
 

@@ -73,6 +73,7 @@ class Scanner:
         descriptor: the open segment.
         start: offset of a frame's first byte.
         dead: whether nobody writes any more; a half record at the end is then damage, else it is left alone.
+        stop: offset behind which nothing need be read; who writes faster than we read would keep us for ever.
 
     Attributes:
         end: offset behind the last frame that was read.
@@ -81,8 +82,9 @@ class Scanner:
         torn: whether the last record is cut short, as by a kill in the middle of its write.
     """
 
-    def __init__(self, descriptor: int, start: int = 0, *, dead: bool) -> None:
+    def __init__(self, descriptor: int, start: int = 0, *, dead: bool, stop: int | None = None) -> None:
         self._descriptor = descriptor
+        self._stop = stop
         self._dead = dead
         self.end = start
         self.header: Record = {}
@@ -94,6 +96,8 @@ class Scanner:
         buffer, window = b"", WINDOW
         while data := os.pread(self._descriptor, window, self.end + len(buffer)):
             buffer += data
+            if self._stop is not None and self.end >= self._stop:
+                return
             pieces = buffer.split(RS)
             window = WINDOW if len(pieces) > 2 else window * 2
             for index, piece in enumerate(pieces[:-1]):

@@ -9,7 +9,6 @@ import secrets
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -27,6 +26,7 @@ _STALL: Final = 0.02
 _STALLS: Final = 3
 _STALL_WINDOW: Final = 10.0
 _BYPASS: Final = 30.0
+_CALM: Final = 2.0
 _OPEN_WAIT: Final = 0.25
 _REOPEN_AFTER: Final = 1.0
 _TRIES: Final = 3
@@ -79,7 +79,8 @@ class Journal:
         self._segment: Segment | None = None
         self._opening = threading.RLock()
         self._reopen_at = 0.0
-        self._stalls: deque[float] = deque(maxlen=_STALLS)
+        self._stalls: list[float] = []
+        """When the last writes ended, if they stalled: one that did not ends the series."""
         self._ignore_stalls_until = 0.0
         self._bypass_until = 0.0
         self._special = False
@@ -108,9 +109,9 @@ class Journal:
             began = _clock()
             written = _write(segment.fd, data)
             took = _clock() - began
-        except OSError as error:
-            return self._write_specially(data) if self._segment is not segment else self._failed(error, data)
-        if took > _STALL or written != len(data) or segment.retired:
+        except OSError:
+            return self._write_specially(data)
+        if took > _STALL or written != len(data) or segment.retired or self._stalls:
             return self._look_at(segment, data, written, began, took) or self._put(data)
         return segment, written
 
@@ -148,13 +149,21 @@ class Journal:
                 if self._power:
                     segment.sync()
             except OSError as error:
-                if self._segment is not segment:  # a fork or a rotation came between
+                if self._is_outdated(segment):
                     continue
                 return self._failed(error, data)
             done = self._look_at(segment, data, written, began, took)
             if done is not None:
+                if self._bypass_until and took < _STALL / 4:
+                    self._bypass_until = min(self._bypass_until, began + _CALM)
                 return done
         return None, len(data)
+
+    def _is_outdated(self, segment: Segment) -> bool:
+        """Whether a fork or a rotation came between; or a finaliser, as the interpreter goes down."""
+        if segment.fd < 0 and self._segment is segment:
+            self._segment = None
+        return self._segment is not segment
 
     def _look_at(
         self, segment: Segment, data: bytes, written: int, began: float, took: float
@@ -162,6 +171,8 @@ class Journal:
         """How a write went; None if it must be made again."""
         if took > _STALL:
             self._stalled(began, took)
+        elif self._stalls:
+            self._stalls = []
         if written != len(data):
             error = OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
             return self._failed(error, data)
@@ -216,12 +227,13 @@ class Journal:
         return None, len(data)
 
     def _stalled(self, began: float, took: float) -> None:
-        if began < self._ignore_stalls_until:
+        # Of writes that overlap one counts: when the thread that runs loses its processor, all are late.
+        if began < self._ignore_stalls_until or (self._stalls and began < self._stalls[-1]):
             return
-        self._stalls.append(began)
+        self._stalls = [*self._stalls[1 - _STALLS :], began + took]
         if len(self._stalls) < _STALLS or began - self._stalls[0] > _STALL_WINDOW:
             return
-        self._stalls.clear()
+        self._stalls = []
         if _is_crowded(took):
             self._ignore_stalls_until = _clock() + _STALL_WINDOW
             return

@@ -89,6 +89,7 @@ class Backlog:
             self._write_late()
             if not self._put(self._taken[:BATCH]):
                 return False
+            self._miss_starts(self._taken[:BATCH])
             del self._taken[:BATCH]
         if self._upkeep is None:
             return True
@@ -150,6 +151,10 @@ class Backlog:
                 for record, segment, size in self._taken
             ]
             self._taken.append((None, written, total))
+
+    def _miss_starts(self, batch: list[Item]) -> None:
+        if self._upkeep is not None and any(map(_is_unwritten, batch)):
+            self._upkeep.starts_missing = True  # or ends, which are in the store now
 
     def leave(self) -> bool:
         """At the end: count what is nowhere; returns whether everything is in the store."""

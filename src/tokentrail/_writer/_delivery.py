@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -50,6 +52,8 @@ class Delivery:
         self._refuse = refuse
         self._store: Store | None = None
         self._opening = threading.Lock()
+        self._calling = threading.Lock()
+        """Held while the store works, so that nobody forks in the middle of a transaction."""
         self._garbage: list[str] = []
         self.written = 0
         """Rows that were inserted or replaced."""
@@ -63,6 +67,7 @@ class Delivery:
         """Whether the store failed, so that it may be another one than before; for `Upkeep` to find out."""
         self.steps = 0
         """Grows with every answer of the store, good or bad."""
+        _deliveries.add(self)
 
     def store(self) -> Store:
         """The store, opened if need be.
@@ -81,7 +86,8 @@ class Delivery:
 
     def _ask(self, question: Callable[[Store], _Answer]) -> _Answer | None:
         try:
-            return question(self.store())
+            with self._calling:
+                return question(self.store())
         except Exception as error:  # noqa: BLE001  whatever a driver raises: the thread lives, the records wait
             self._away(error)
             return None
@@ -111,7 +117,8 @@ class Delivery:
     def _append(self, rows: Sequence[Record], positions: Sequence[Position], *, count: bool) -> bool:
         garbage, self._garbage = self._garbage, []
         try:
-            appended = self.store().append(rows, positions, garbage)
+            with self._calling:
+                appended = self.store().append(rows, positions, garbage)
         except Exception as error:  # noqa: BLE001  see _ask
             self._garbage += garbage
             if isinstance(error, TokentrailError) or not rows or self._ask(_are_you_there) is None:
@@ -137,7 +144,8 @@ class Delivery:
     def _takes(self, row: Record) -> bool:
         """Whether the store can take a record alone, after all."""
         try:
-            appended = self.store().append([row])
+            with self._calling:
+                appended = self.store().append([row])
         except Exception as error:  # noqa: BLE001  see _ask
             self.last_error = repr(error)
             return False
@@ -191,17 +199,51 @@ class Delivery:
             with guarded(self._health, "store.close"):
                 store.close()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: the store's connections are the parent's, and must not even be closed."""
-        _parents.append(self._store)
+        if self._store is not None:
+            _parents.append(self._store)
         self._store = None
         self._opening = threading.Lock()
+        self._calling = threading.Lock()
         self._garbage = []
         self.written = self.refused = self.failures = 0
         self.retry_at = 0.0
 
 
-_parents: list[Store | None] = []
+# --- forks ---------------------------------------------------------------------------------------
+# SQLite keeps the locks of a process in its memory, and a child inherits that memory. A fork in the middle of
+# a transaction would leave the child with a database that is locked for ever, by nobody. So a fork waits for
+# the transaction, but not for long: a store that hangs is waiting for the lock, as a rule.
+
+_FORK_WAIT: Final = 0.25
+_deliveries: weakref.WeakSet[Delivery] = weakref.WeakSet()
+_held: dict[int, list[Delivery]] = {}
+_parents: list[Store] = []
+
+
+def _before_fork() -> None:
+    held = [delivery for delivery in list(_deliveries) if delivery._calling.acquire(timeout=_FORK_WAIT)]
+    _held[threading.get_ident()] = held
+
+
+def _after_fork_in_parent() -> None:
+    for delivery in _held.pop(threading.get_ident(), ()):
+        delivery._calling.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for delivery in list(_deliveries):
+        delivery._after_fork()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
+
+
+# --- records -------------------------------------------------------------------------------------
 
 
 def _are_you_there(store: Store) -> Appended:

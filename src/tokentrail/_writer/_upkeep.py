@@ -48,6 +48,8 @@ class Upkeep:
         self._positions: dict[str, int] = {}
         self._housekeep_at = 0.0
         self._measure_at = 0.0
+        self.starts_missing = False
+        """Whether a start is not in the journal, which could not be written then."""
         self.bytes = 0
         """What the folder's segments take, as last measured."""
 
@@ -173,6 +175,8 @@ class Upkeep:
         if now >= self._measure_at:
             self._measure_at = now + _MEASURING
             self.bytes = journal.measure()
+        if self.starts_missing:
+            self._write_starts()
         segment = journal.current
         if segment is None:
             return
@@ -191,7 +195,18 @@ class Upkeep:
         except OSError as error:
             self._health.fault("journal.sync", error)
 
+    def _write_starts(self) -> None:
+        running = self._running()
+        segment, size = self._journal.write_many(running, needed=True) if running else (None, 0)
+        if segment is not None:
+            segment.drained += size
+        self.starts_missing = bool(running) and segment is None
+
     def is_dirty(self) -> bool:
         """Whether there is something to do that nobody will rouse the thread for."""
         segment = self._journal.current
-        return bool(self._journal.retired) or (segment is not None and segment.size() != segment.synced)
+        return (
+            bool(self._journal.retired)
+            or self.starts_missing
+            or (segment is not None and segment.size() != segment.synced)
+        )

@@ -104,6 +104,8 @@ class Writer:
             backlog.bytes += size
             if waiting == BATCH:
                 self._rouse()
+        elif segment is None and self._upkeep is not None:
+            self._upkeep.starts_missing = True
 
     def submit(self, record: Record) -> None:
         """Take an ended call: to the journal now, to the store soon."""
@@ -293,7 +295,6 @@ class Writer:
 
     def _after_fork(self) -> None:
         closed = self._closed
-        self._delivery.after_fork()
         self._reset()
         self._closed = closed
         if closed:
