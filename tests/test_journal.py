@@ -543,3 +543,10 @@ def test_the_encoder_is_chosen_once() -> None:
         builtins.__import__ = real
         if blocked is not None:
             sys.modules["orjson"] = blocked
+
+
+def test_the_driver_is_no_part_of_a_database(tmp_path: Path) -> None:
+    """A URL with its driver and one without it are one database, and have one journal."""
+    assert journal_folder(tmp_path, "postgresql://u@h/db") == journal_folder(
+        tmp_path, "postgresql+psycopg://u:pw@h/db"
+    )

@@ -37,7 +37,9 @@ def _identity(url: str) -> str:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     query = [(key, _absolute(key, value)) for key, value in parse_qsl(parts.query) if key not in _SECRETS]
-    return urlunsplit(parts._replace(netloc=user.partition(":")[0] + at + host, query=urlencode(query)))
+    backend = parts.scheme.partition("+")[0]  # the driver is how one gets there, not where
+    netloc = user.partition(":")[0] + at + host
+    return urlunsplit(parts._replace(scheme=backend, netloc=netloc, query=urlencode(query)))
 
 
 def _absolute(key: str, value: str) -> str:
