@@ -65,9 +65,9 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         self._earlier: list[Runs] = []
         """Runs of former default trackers, in which calls may still be open."""
         # `with` and not the decorator, which costs three times as much; these hooks are the hot ones.
-        self._guard_start, self._guard_token, self._guard_end = (
+        self._guard_start, self._guard_end = (
             guarded(lambda _: self.tracker.health_counters, f"langchain.{hook}")
-            for hook in ("on_chat_model_start", "on_llm_new_token", "on_llm_end")
+            for hook in ("on_chat_model_start", "on_llm_end")
         )
 
     @property
@@ -175,28 +175,48 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             batch_size=0,
         )
 
-    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **_: Any) -> None:
-        """A chunk of a stream has come."""
-        with self._guard_token:
-            key = run_id.int
-            runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
-            run = runs.open.get(key) or runs.find(key)
-            if run is None:
-                return
-            run.seen = perf_counter_ns()
-            if run.is_chat:
-                message = getattr(chunk, "message", None)
-                usage = getattr(message, "usage_metadata", None)
-                metadata = getattr(message, "response_metadata", None)
-            else:
-                message, metadata = None, getattr(chunk, "generation_info", None)
-                usage = usage_of_chunk(metadata) if metadata else None
-            if not run.began:
-                _came(runs, run, token, message)
-            if usage is not None and usage is not run.usage_chunk:
-                _tell(runs, run, usage)
-            if metadata and len(metadata) > 1 and not run.named:
-                run.note_names(metadata)
+    def on_llm_new_token(
+        self,
+        token: Any,
+        *,
+        chunk: Any = None,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,  # noqa: ARG002  named, so that no dict is made for it
+        tags: list[str] | None = None,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """A chunk of a stream has come. Most have nothing to tell but that they came."""
+        try:
+            run = self._runs.open[run_id.int]  # type: ignore[union-attr]
+            if run.began and run.is_chat:
+                message = chunk.message
+                if message.usage_metadata is None and (run.named or len(message.response_metadata) < 2):
+                    run.seen = perf_counter_ns()
+                    return
+        except (AttributeError, KeyError, TypeError):
+            pass  # no run, no message or not the usual one: look at it in peace
+        self._look_at(token, chunk, run_id)
+
+    @guarded(_health, "langchain.on_llm_new_token")
+    def _look_at(self, token: Any, chunk: Any, run_id: UUID) -> None:
+        runs = self._holder(run_id.int)
+        run = runs.find(run_id.int)
+        if run is None:
+            return
+        run.seen = perf_counter_ns()
+        if run.is_chat:
+            message = getattr(chunk, "message", None)
+            usage = getattr(message, "usage_metadata", None)
+            metadata = getattr(message, "response_metadata", None)
+        else:
+            message, metadata = None, getattr(chunk, "generation_info", None)
+            usage = usage_of_chunk(metadata) if metadata else None
+        if not run.began:
+            _came(runs, run, token, message)
+        if usage is not None and usage is not run.usage_chunk:
+            _tell(runs, run, usage)
+        if metadata and len(metadata) > 1 and not run.named:
+            run.note_names(metadata)
 
     @guarded(_health, "langchain.on_stream_event")
     def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
