@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _ADOPTING: Final = 60.0
 _EXIT_WAIT: Final = 2.0
+_IMPORT_WAIT: Final = 30.0
+_IMPORT_PAUSE: Final = 1.0
 _SILENCE: Final = 30.0
 _RIVAL: Final = 0.02
 
@@ -80,6 +83,8 @@ class Writer:
         self._stopping = False
         self._closed = False
         self._adopt_at = 0.0
+        self._warm = False
+        """Whether a turn has ended: the first one imports what delivers."""
         self._upkeep = (
             Upkeep(self._journal, self._delivery, running=self._running, health=self._health)
             if self._journal is not None
@@ -237,6 +242,8 @@ class Writer:
             except Exception as error:  # noqa: BLE001  the thread must go on; what failed is tried again
                 self._health.fault("writer", error)
                 return 1.0
+            finally:
+                self._warm = True
 
     def _turn(self, now: float) -> float | None:
         requests = [self._requests.popleft() for _ in range(len(self._requests))]
@@ -344,6 +351,35 @@ def _at_exit() -> None:
     for request in requests:
         request.done.wait(deadline - time.monotonic())
         request.abandoned = True
+    for writer in list(_writers):
+        _let_imports_end(writer)
+
+
+def _let_imports_end(writer: Writer) -> None:
+    """Keep the interpreter up while the thread's first turn imports what it delivers with.
+
+    A daemon thread that the end of the interpreter stops in the middle of an import keeps a lock of the
+    import system for ever. Whoever imports in a finaliser then, as LiteLLM does, never returns.
+    """
+    thread = writer._thread
+    last = time.monotonic()
+    deadline = last + _IMPORT_WAIT
+    while thread is not None and thread.is_alive() and not writer._warm:
+        now = time.monotonic()
+        if _is_importing(thread):
+            last = now
+        if now - last > _IMPORT_PAUSE or now > deadline:
+            return  # it waits for a store
+        time.sleep(0.005)
+
+
+def _is_importing(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _after_fork_in_child() -> None:
