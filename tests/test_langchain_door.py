@@ -585,6 +585,16 @@ def test_fallbacks_keep_both_models(ledger: Ledger, inside_a_chain: bool) -> Non
     assert (afterwards.operation_id, afterwards.attempt) == (None, None)
 
 
+def test_fallbacks_seen_by_two_trackers(ledger: Ledger) -> None:
+    """Each tracker numbers the attempts by itself."""
+    ledger.script(Reply(status=500), model="gpt-4o-mini")
+    with Tracker("memory://") as other:
+        config: Any = {"callbacks": [ledger.handler, TokentrailCallbackHandler(other)]}
+        ledger.model("gpt-4o-mini").with_fallbacks([ledger.model()]).invoke("hello", config=config)
+        assert [row.attempt for row in other.stats.calls().items] == [2, 1]
+    assert [row.attempt for row in ledger.rows] == [1, 2]
+
+
 async def test_async_fallbacks_and_batches(ledger: Ledger) -> None:
     """Fallbacks are numbered in async code too, and never mixed up between the calls of a batch."""
     ledger.script(Reply(status=500), model="gpt-4o-mini")

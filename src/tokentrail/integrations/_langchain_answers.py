@@ -10,7 +10,8 @@ from uuid import UUID
 from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_links import LIBRARY, close_link
-from tokentrail.integrations._langchain_runs import Run, Runs
+from tokentrail.integrations._langchain_run import Run
+from tokentrail.integrations._langchain_runs import Runs
 from tokentrail.integrations._langchain_usage import (
     IN_INNER_CALL,
     is_surely_reported,

@@ -7,204 +7,30 @@ import contextvars
 import os
 import weakref
 from asyncio.events import _get_running_loop
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from tokentrail._context import Link
-from tokentrail._fields import to_columns
-from tokentrail._health import Health
-from tokentrail._normalize import StreamUsage, normalize_usage
 from tokentrail._records import Record
-from tokentrail._usage import Usage
 from tokentrail.integrations._guard import guarded
-from tokentrail.integrations._langchain_fields import (
-    has_finish,
-    is_plain,
-    model_in,
-    note_first,
-    params_of,
-    start_fields,
-    tells_who,
-)
 from tokentrail.integrations._langchain_links import close_link
+from tokentrail.integrations._langchain_model import Model
+from tokentrail.integrations._langchain_run import CALLS_KEPT, Node, Pulse, Run
 
 if TYPE_CHECKING:
     from tokentrail._tracker import Tracker
 
 _OPEN_KEPT: Final = 10_000
 _SHELF: Final = 2048
-_CALLS_KEPT: Final = 64
 _MODELS_KEPT: Final = 256
-_INCOMPARABLE: Final = object()
-_NO_PARAMS: Final[Mapping[str, Any]] = {}
-_LS_KEYS: Final = ("ls_model_name", "ls_temperature", "ls_max_tokens")
 RETRY_TAG: Final = "retry:attempt:"
 
-fallbacks: contextvars.ContextVar[Node | None] = contextvars.ContextVar("tokentrail_fallbacks", default=None)
-"""The `with_fallbacks` around; its models are not its children, LangChain gives them its own parent."""
+fallbacks: contextvars.ContextVar[int | None] = contextvars.ContextVar("tokentrail_fallbacks", default=None)
+"""The `with_fallbacks` around; its models are not its children, LangChain gives them its own parent.
 
-
-class Run:
-    """A model run that has started and not ended."""
-
-    # Defaults on the class: a run in the hot path sets only what it has.
-    fed: StreamUsage | None = None
-    usage_chunk: Any = None
-    """The last usage met, as it lay there: a chunk delivered twice is told by it."""
-    first: dict[str, Any] | None = None
-    """First values of the names that LangChain joins over a stream's chunks."""
-    named = False
-    """Whether `first` has all it will get."""
-    streamed = False
-    """Whether chunks come; `began`: whether one had something to say."""
-    began = False
-    seen = 0
-    """Monotonic nanoseconds of the last chunk."""
-    answered = False
-    """Whether the provider's answer is known to be whole (`message-finish`)."""
-    link: Link | None = None
-    task: asyncio.Task[Any] | None = None
-    on_task_done: Callable[[Any], None] | None = None
-    batch: Any = None
-    """What the runs of one `generate([a, b])` share."""
-    older: Run | None = None
-    """Another open run that was given the same run id."""
-
-    parent: Node | None = None
-    bound = False
-    """Whether there is more than `pulse` to let go of at the end."""
-
-    def __init__(
-        self,
-        key: int,
-        call_id: str,
-        request_id: str,
-        metadata: Any,
-        provider: str | None,
-        is_chat: bool,
-        clock: int,
-    ) -> None:
-        self.key = key
-        self.call_id = call_id
-        self.request_id = request_id
-        self.metadata = metadata
-        self.provider = provider
-        self.is_chat = is_chat
-        self.clock = clock
-        """Monotonic nanoseconds of the start."""
-        self.pulse: _Pulse | None = None
-
-    def feed(self, usage: Any) -> None:
-        """Take the usage of a chunk. Nearly every stream has one, which then stands as it is."""
-        previous, self.usage_chunk = self.usage_chunk, usage
-        if self.fed is not None:
-            self.fed.feed(usage)
-        elif previous is not None:
-            self.fed = StreamUsage(shape="langchain" if self.is_chat else None)
-            self.fed.feed(previous)
-            self.fed.feed(usage)
-
-    def note_names(self, metadata: Mapping[str, Any]) -> None:
-        """Keep the first model name, finish reason and id of the chunks."""
-        if self.first is None:
-            self.first = {}
-        note_first(metadata, self.first)
-        self.named = has_finish(self.first)
-
-    def usage(self) -> Usage | None:
-        """What the chunks so far say was consumed; `None` if they said nothing."""
-        if self.usage_chunk is None:
-            return None
-        if self.fed is not None:
-            usage = self.fed.usage
-        else:
-            usage = normalize_usage(self.usage_chunk, shape="langchain" if self.is_chat else None)
-        return usage if usage.reported else None
-
-
-class Model:
-    """What the calls of one model have in common, cleaned once."""
-
-    __slots__ = ("columns", "invocation", "provider", "serialized", "size", "told")
-
-    def __init__(
-        self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool, health: Health
-    ) -> None:
-        self.serialized = serialized
-        self.provider: str | None = metadata.get("ls_provider")
-        params = params_of(metadata, invocation)
-        # Only plain values are compared as they are: a list of tools may be long, or have an `==` of its own.
-        self.invocation = invocation if is_plain(invocation) else _INCOMPARABLE
-        given = invocation.values() if isinstance(invocation, dict) else ()
-        self.told = [(key, metadata[key]) for key in _LS_KEYS if not _is_among(metadata.get(key), given)]
-        """What the metadata say of the model and the settings do not."""
-        self.size = -1 if tells_who(metadata) else len(metadata)
-        """Keys in the metadata of a call that says nothing about whom it is for."""
-        self.columns: Record = {}
-        model = metadata.get("ls_model_name")
-        if type(model) is not str:
-            model = model_in(invocation)
-        to_columns(start_fields(serialized, self.provider, model, params, is_chat), self.columns, health)
-
-    def fits(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any) -> bool:
-        """Whether a call of the model begins with the same columns.
-
-        A model's description (`serialized`) is one object for the life of the model; settings and names may
-        differ from call to call (`bind`, configurable fields).
-        """
-        if self.serialized is not serialized:
-            return False
-        for key, value in self.told:
-            if metadata.get(key) != value:
-                return False
-        if self.invocation is not _INCOMPARABLE:
-            return bool(self.invocation == invocation)
-        model = metadata.get("ls_model_name") or model_in(invocation)
-        return self.columns.get("requested_model") == model and self.columns.get(
-            "params", _NO_PARAMS
-        ) == params_of(metadata, invocation)
-
-
-def _is_among(value: Any, given: Iterable[Any]) -> bool:
-    return value is None or any(one is value for one in given)
-
-
-class _Pulse(weakref.ref[UUID]):
-    """A weak reference to a run's id, which only LangChain's objects for that run hold.
-
-    When it dies while the run is open, whoever could have ended the run is gone: the caller was cancelled, or
-    dropped a stream that ends without a word.
-    """
-
-    __slots__ = ("run",)
-    run: Run
-
-
-class Node:
-    """A chain, tool or retriever that runs: what lies under it, and what it is part of."""
-
-    __slots__ = ("attempt", "calls", "children", "parent", "root", "tries", "uuid")
-
-    def __init__(self, uuid: UUID, parent: Node | None, root: UUID) -> None:
-        self.uuid = uuid
-        self.parent = parent
-        self.root = root
-        self.children: dict[int, Run | Node] = {}
-        self.calls: list[str] = []
-        """Calls made under it, so that the first attempt is known when a second one comes."""
-        self.tries: int | None = None
-        """The branch that a `with_fallbacks` tries next, from 1 on."""
-        self.attempt: tuple[str, int, str] | None = None
-        """Operation, number and kind of the attempt that this is part of."""
-
-    def add(self, run: Run) -> None:
-        """Take a model run that lies directly under it."""
-        run.parent, run.bound = self, True
-        self.children[run.key] = run
-        if len(self.calls) < _CALLS_KEPT:
-            self.calls.append(run.call_id)
+The key of its node and not the node: several trackers may be told of it, and each has a node of its own.
+"""
 
 
 class Runs:
@@ -253,7 +79,7 @@ class Runs:
         self.open[key] = run
         if self._half:
             self._half.pop(key, None)
-        run.pulse = pulse = _Pulse(run_id, self._pulse_died)
+        run.pulse = pulse = Pulse(run_id, self._pulse_died)
         pulse.run = run
         if _get_running_loop() is not None:
             self._watch(run, asyncio.current_task())
@@ -316,9 +142,8 @@ class Runs:
 
     def give_up(self, run: Run, status: str) -> None:
         """End a run provisionally: LangChain will say nothing more of it, as far as can be seen."""
-        if self.open.get(run.key) is not run:
+        if self.open.get(run.key) is not run or self.open.pop(run.key, None) is None:
             return
-        del self.open[run.key]
         self._put_aside(run)
         run.pulse = None
         self._let_go(run)
@@ -332,7 +157,7 @@ class Runs:
             is_streaming=run.streamed or None,
         )
 
-    def _on_death(self, pulse: _Pulse) -> None:
+    def _on_death(self, pulse: Pulse) -> None:
         run = pulse.run
         # An asynchronous call without a chunk can only have been cancelled: all else is told.
         cancelled = run.on_task_done is not None and not run.streamed
@@ -383,9 +208,9 @@ class Runs:
         parent = node.parent
         if parent is not None:
             parent.children.pop(run_id.int, None)
-            if node.calls and len(parent.calls) < _CALLS_KEPT:
+            if node.calls and len(parent.calls) < CALLS_KEPT:
                 parent.calls += node.calls
-        if node.tries is not None and fallbacks.get() is node:
+        if node.tries is not None and fallbacks.get() == run_id.int:
             fallbacks.set(None)
         if node.children:
             self._give_up_under(node, status)
@@ -411,24 +236,27 @@ class Runs:
         retried = attempt_of(tags) if tags else None
         if retried is not None and parent is not None:
             return self.retry(parent, parent.uuid, retried)
-        tried = fallbacks.get()
-        if tried is not None and tried.tries and self._is_branch(tried, parent):
+        tried = self._tried(parent)
+        if tried is not None and tried.tries:
             operation = tried.attempt[0] if tried.attempt is not None else str(tried.uuid)
             number, tried.tries = tried.tries, tried.tries + 1
             return operation, number, "first" if number == 1 else "fallback"
         return parent.attempt if parent is not None else None
 
-    def _is_branch(self, tried: Node, parent: Node | None) -> bool:
-        return tried.parent is parent and tried.uuid.int in self.nodes
+    def _tried(self, parent: Node | None) -> Node | None:
+        """The `with_fallbacks` that a run is a branch of: the one around, if it has the same parent."""
+        key = fallbacks.get()
+        around = None if key is None else self.nodes.get(key)
+        return around if around is not None and around.parent is parent else None
 
     def _enter_fallbacks(self, node: Node) -> None:
-        around = fallbacks.get()
-        if around is not None and self._is_branch(around, node.parent):
+        around = self._tried(node.parent)
+        if around is not None and around is not node:
             # One of a batch, or one inside the other: which of them a model belongs to cannot be told.
             around.tries = 0
             return
         node.tries = 1
-        fallbacks.set(node)
+        fallbacks.set(node.uuid.int)
 
     def retry(self, parent: Node, operation: UUID, number: int) -> tuple[str, int, str]:
         """A further attempt under a `with_retry`; the first one learns only now that it was the first."""

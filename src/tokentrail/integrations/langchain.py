@@ -18,7 +18,8 @@ from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._guard import guarded
 from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
-from tokentrail.integrations._langchain_runs import Run, Runs, fallbacks, runs_of
+from tokentrail.integrations._langchain_run import Run
+from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
 
 __all__ = ["TokentrailCallbackHandler"]

@@ -1,0 +1,130 @@
+"""One run of LangChain's: a model with what its stream has told, or a chain above models."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from tokentrail._context import Link
+from tokentrail._normalize import StreamUsage, normalize_usage
+from tokentrail._usage import Usage
+from tokentrail.integrations._langchain_fields import has_finish, note_first
+
+CALLS_KEPT: Final = 64
+
+
+class Run:
+    """A model run that has started and not ended."""
+
+    # Defaults on the class: a run in the hot path sets only what it has.
+    fed: StreamUsage | None = None
+    usage_chunk: Any = None
+    """The last usage met, as it lay there: a chunk delivered twice is told by it."""
+    first: dict[str, Any] | None = None
+    """First values of the names that LangChain joins over a stream's chunks."""
+    named = False
+    """Whether `first` has all it will get."""
+    streamed = False
+    """Whether chunks come; `began`: whether one had something to say."""
+    began = False
+    seen = 0
+    """Monotonic nanoseconds of the last chunk."""
+    answered = False
+    """Whether the provider's answer is known to be whole (`message-finish`)."""
+    link: Link | None = None
+    task: asyncio.Task[Any] | None = None
+    on_task_done: Callable[[Any], None] | None = None
+    batch: Any = None
+    """What the runs of one `generate([a, b])` share."""
+    older: Run | None = None
+    """Another open run that was given the same run id."""
+
+    parent: Node | None = None
+    bound = False
+    """Whether there is more than `pulse` to let go of at the end."""
+
+    def __init__(
+        self,
+        key: int,
+        call_id: str,
+        request_id: str,
+        metadata: Any,
+        provider: str | None,
+        is_chat: bool,
+        clock: int,
+    ) -> None:
+        self.key = key
+        self.call_id = call_id
+        self.request_id = request_id
+        self.metadata = metadata
+        self.provider = provider
+        self.is_chat = is_chat
+        self.clock = clock
+        """Monotonic nanoseconds of the start."""
+        self.pulse: Pulse | None = None
+
+    def feed(self, usage: Any) -> None:
+        """Take the usage of a chunk. Nearly every stream has one, which then stands as it is."""
+        previous, self.usage_chunk = self.usage_chunk, usage
+        if self.fed is not None:
+            self.fed.feed(usage)
+        elif previous is not None:
+            self.fed = StreamUsage(shape="langchain" if self.is_chat else None)
+            self.fed.feed(previous)
+            self.fed.feed(usage)
+
+    def note_names(self, metadata: Mapping[str, Any]) -> None:
+        """Keep the first model name, finish reason and id of the chunks."""
+        if self.first is None:
+            self.first = {}
+        note_first(metadata, self.first)
+        self.named = has_finish(self.first)
+
+    def usage(self) -> Usage | None:
+        """What the chunks so far say was consumed; `None` if they said nothing."""
+        if self.usage_chunk is None:
+            return None
+        if self.fed is not None:
+            usage = self.fed.usage
+        else:
+            usage = normalize_usage(self.usage_chunk, shape="langchain" if self.is_chat else None)
+        return usage if usage.reported else None
+
+
+class Pulse(weakref.ref[UUID]):
+    """A weak reference to a run's id, which only LangChain's objects for that run hold.
+
+    When it dies while the run is open, whoever could have ended the run is gone: the caller was cancelled, or
+    dropped a stream that ends without a word.
+    """
+
+    __slots__ = ("run",)
+    run: Run
+
+
+class Node:
+    """A chain, tool or retriever that runs: what lies under it, and what it is part of."""
+
+    __slots__ = ("attempt", "calls", "children", "parent", "root", "tries", "uuid")
+
+    def __init__(self, uuid: UUID, parent: Node | None, root: UUID) -> None:
+        self.uuid = uuid
+        self.parent = parent
+        self.root = root
+        self.children: dict[int, Run | Node] = {}
+        self.calls: list[str] = []
+        """Calls made under it, so that the first attempt is known when a second one comes."""
+        self.tries: int | None = None
+        """The branch that a `with_fallbacks` tries next, from 1 on."""
+        self.attempt: tuple[str, int, str] | None = None
+        """Operation, number and kind of the attempt that this is part of."""
+
+    def add(self, run: Run) -> None:
+        """Take a model run that lies directly under it."""
+        run.parent, run.bound = self, True
+        self.children[run.key] = run
+        if len(self.calls) < CALLS_KEPT:
+            self.calls.append(run.call_id)
