@@ -193,6 +193,15 @@ def test_a_daemon_thread_records_until_the_last_moment(tmp_path: Path) -> None:
     assert told <= set(stored(tmp_path))
 
 
+def test_a_program_ends_while_its_store_hangs(tmp_path: Path) -> None:
+    """A store that never answers keeps the program for two seconds, and no longer."""
+    done, told, took = end(tmp_path, "hang")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert took < 6
+    assert adopt(tmp_path).complete
+    assert told == set(stored(tmp_path))
+
+
 def test_a_program_ends_while_its_database_is_locked(tmp_path: Path) -> None:
     """The end of a program does not wait for a locked database; the next process delivers."""
     open_store(url_of(tmp_path)).close()

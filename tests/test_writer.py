@@ -521,16 +521,14 @@ def test_full_segments_are_replaced_and_deleted_under_load(
 def test_bytes_that_nobody_accounted_for_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller that died between its write and the queue leaves a record that rotation still finds."""
+    """A caller that died between its write and the queue leaves a record that is found all the same."""
     monkeypatch.setattr(_upkeep, "_GRACE", 0.0)
+    monkeypatch.setattr(_upkeep, "_HOUSEKEEPING", 0.0)
     rig = Rig(tmp_path, poll_interval=0.01)
-    known = rig.call()
+    rig.call()
     orphan = ended()
     rig.journal.write(orphan)  # as if the thread had been interrupted right here
     assert rig.writer.flush(10)
-    assert set(stored(tmp_path)) == {known}
-    rig.journal.rotate()
-    rig.call()
     until(lambda: orphan["id"] in stored(tmp_path))
     until(lambda: len(rig.segments()) == 1)
     rig.writer.close()
@@ -776,6 +774,23 @@ def test_an_unused_writer_can_be_collected(tmp_path: Path) -> None:
     assert not thread.is_alive()
     assert adopt(tmp_path).complete
     assert left(tmp_path) == []
+
+
+def test_a_thread_that_is_killed_from_inside_is_replaced(tmp_path: Path) -> None:
+    """Should anything end the thread, the next record starts another, which finds everything."""
+    killers = [SystemExit()]
+
+    def price(record: Record) -> None:
+        if killers:
+            raise killers.pop()
+
+    rig = Rig(tmp_path, price=price, poll_interval=0.01)
+    first = rig.call()
+    until(lambda: not killers and rig.writer._thread is None)
+    second = rig.call()
+    assert rig.writer.flush(10)
+    assert set(stored(tmp_path)) == {first, second}
+    rig.writer.close()
 
 
 # --- many at once --------------------------------------------------------------------------------

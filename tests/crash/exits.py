@@ -20,7 +20,7 @@ if HOW == "atexit_after":
 
 from rig import Rig  # noqa: E402
 
-RIG = Rig(Path(sys.argv[1]))
+RIG = Rig(Path(sys.argv[1]), **({"open_store": threading.Event().wait} if HOW == "hang" else {}))
 
 
 def tell(call_id: str) -> None:

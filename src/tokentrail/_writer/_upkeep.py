@@ -46,6 +46,7 @@ class Upkeep:
         self._running = running
         self._health = health
         self._positions: dict[str, int] = {}
+        self._seen = ("", 0)
         self._housekeep_at = 0.0
         self._measure_at = 0.0
         self.starts_missing = False
@@ -187,13 +188,22 @@ class Upkeep:
                 f"tokentrail: {journal.folder} was deleted under a running process and is made anew.",
             )
             self._rotate()
-        elif segment.size() > journal.segment_bytes:
+        elif segment.size() > journal.segment_bytes or self._has_strays(segment):
             self._rotate()
             self._measure_at = 0.0
         try:
             segment.sync()
         except OSError as error:
             self._health.fault("journal.sync", error)
+
+    def _has_strays(self, segment: Segment) -> bool:
+        """Whether bytes lie there that nobody has accounted for, and nobody is writing any more.
+
+        A caller was stopped between its write and the queue, or the disk took half a record. A new segment
+        lets the old one be read again, and positions be told again.
+        """
+        seen, self._seen = self._seen, (segment.name, segment.size())
+        return segment.drained != segment.size() and seen == self._seen and not self._delivery.failures
 
     def _write_starts(self) -> None:
         running = self._running()
@@ -205,8 +215,6 @@ class Upkeep:
     def is_dirty(self) -> bool:
         """Whether there is something to do that nobody will rouse the thread for."""
         segment = self._journal.current
-        return (
-            bool(self._journal.retired)
-            or self.starts_missing
-            or (segment is not None and segment.size() != segment.synced)
-        )
+        if self._journal.retired or self.starts_missing:
+            return True
+        return segment is not None and not segment.size() == segment.synced == segment.drained

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
 import weakref
@@ -20,7 +19,7 @@ from tokentrail._records import Record
 from tokentrail._writer._adoption import adopt, nowhere
 from tokentrail._writer._backlog import MAX_BYTES, Backlog
 from tokentrail._writer._delivery import BATCH, Delivery
-from tokentrail._writer._signals import Request, Wake
+from tokentrail._writer._signals import Request, Wake, let_imports_end
 from tokentrail._writer._upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 _ADOPTING: Final = 60.0
 _EXIT_WAIT: Final = 2.0
-_IMPORT_WAIT: Final = 30.0
-_IMPORT_PAUSE: Final = 1.0
 _SILENCE: Final = 30.0
 _RIVAL: Final = 0.02
 
@@ -297,6 +294,9 @@ class Writer:
 
     # --- the end of the process, and forks -------------------------------------------------------
 
+    def _is_warm(self) -> bool:
+        return self._warm
+
     def _has_work(self) -> bool:
         return not self._backlog.is_empty()
 
@@ -309,7 +309,18 @@ class Writer:
 
 
 def _run(reference: weakref.ref[Writer], wake: Wake) -> None:
-    """The thread. It holds its writer only while there is work, so that an unused one can go away."""
+    """The thread; should it ever be killed from inside, the next record starts another."""
+    try:
+        _serve(reference, wake)
+    finally:
+        writer = reference()
+        if writer is not None and not writer._closed:
+            writer._thread = None
+            writer._idle = True
+
+
+def _serve(reference: weakref.ref[Writer], wake: Wake) -> None:
+    """Work, and wait. The writer is held only while there is work, so that an unused one can go away."""
     while True:
         writer = reference()
         if writer is None:
@@ -352,34 +363,8 @@ def _at_exit() -> None:
         request.done.wait(deadline - time.monotonic())
         request.abandoned = True
     for writer in list(_writers):
-        _let_imports_end(writer)
-
-
-def _let_imports_end(writer: Writer) -> None:
-    """Keep the interpreter up while the thread's first turn imports what it delivers with.
-
-    A daemon thread that the end of the interpreter stops in the middle of an import keeps a lock of the
-    import system for ever. Whoever imports in a finaliser then, as LiteLLM does, never returns.
-    """
-    thread = writer._thread
-    last = time.monotonic()
-    deadline = last + _IMPORT_WAIT
-    while thread is not None and thread.is_alive() and not writer._warm:
-        now = time.monotonic()
-        if _is_importing(thread):
-            last = now
-        if now - last > _IMPORT_PAUSE or now > deadline:
-            return  # it waits for a store
-        time.sleep(0.005)
-
-
-def _is_importing(thread: threading.Thread) -> bool:
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
+        if writer._thread is not None and not writer._warm:
+            let_imports_end(writer._thread, writer._is_warm)
 
 
 def _after_fork_in_child() -> None:
