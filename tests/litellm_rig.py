@@ -106,7 +106,10 @@ class Rig:
 
     def close(self) -> None:
         """Take the door out and look for faults of ours."""
-        gc.collect()
+        deadline = time.monotonic() + 5
+        while disarm() and time.monotonic() < deadline:  # a thread of LiteLLM's may still hold a stream
+            gc.collect()
+            time.sleep(0.01)
         assert disarm() == 0
         litellm.logging_callback_manager._reset_all_callbacks()  # other callbacks that a test has used
         self.provider.release()
