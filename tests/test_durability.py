@@ -5,6 +5,7 @@ The programs that do the dying are in `crash/`; each prints what it promised and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -410,13 +411,17 @@ class Machine(RuleBasedStateMachine):
         if not hasattr(self, "folder"):
             return
         self.up = True
+        with contextlib.closing(self.real):
+            self.settle()
+
+    def settle(self) -> None:
+        """Nobody writes any more; somebody imports."""
         self.die(torn=0)
         imported = import_pending(self.url, self.folder, open_store=self.store, price=no_price)
         assert imported.complete
         self.compare()
         assert set(self.found()) <= set(self.rows) | self.unsure | self.gone
         assert self.real.positions().keys().isdisjoint(left(self.folder))
-        self.real.close()
 
 
 def _refuse(descriptor: int, data: bytes) -> int:

@@ -776,6 +776,7 @@ def test_an_unused_writer_can_be_collected(tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_is_killed_from_inside_is_replaced(tmp_path: Path) -> None:
     """Should anything end the thread, the next record starts another, which finds everything."""
     killers = [SystemExit()]

@@ -162,5 +162,6 @@ def positions(folder: Path) -> dict[str, int]:
 
 
 def left(folder: Path) -> list[str]:
-    """Journal files that are still there."""
-    return sorted(path.name for path in journal_folder(folder, url_of(folder)).glob("*"))
+    """Journal files that are still there, but for those that died at their birth: they hold nothing."""
+    names = (path.name for path in journal_folder(folder, url_of(folder)).glob("*"))
+    return sorted(name for name in names if not name.endswith(".new"))

@@ -50,7 +50,9 @@ class Delivery:
         self._price = price
         self._health = health
         self._refuse = refuse
-        self._store: Store | None = None
+        self._opened: list[Store] = []
+        """The store, once it is open; a list, so that it can be closed after us."""
+        weakref.finalize(self, _close, self._opened, health).atexit = False
         self._opening = threading.Lock()
         self._calling = threading.Lock()
         """Held while the store works, so that nobody forks in the middle of a transaction."""
@@ -76,9 +78,9 @@ class Delivery:
             TokentrailError: it cannot be opened.
         """
         with self._opening:
-            if self._store is None:
-                self._store = self._open_store()
-            return self._store
+            if not self._opened:
+                self._opened.append(self._open_store())
+            return self._opened[0]
 
     def positions(self) -> dict[str, int] | None:
         """How far each segment is in the store; None if the store does not answer."""
@@ -194,21 +196,23 @@ class Delivery:
     def close(self) -> None:
         """Close the store."""
         with self._opening:
-            store, self._store = self._store, None
-        if store is not None:
-            with guarded(self._health, "store.close"):
-                store.close()
+            _close(self._opened, self._health)
 
     def _after_fork(self) -> None:
         """In a forked child: the store's connections are the parent's, and must not even be closed."""
-        if self._store is not None:
-            _parents.append(self._store)
-        self._store = None
+        _parents.extend(self._opened)
+        self._opened.clear()
         self._opening = threading.Lock()
         self._calling = threading.Lock()
         self._garbage = []
         self.written = self.refused = self.failures = 0
         self.retry_at = 0.0
+
+
+def _close(opened: list[Store], health: Health) -> None:
+    while opened:
+        with guarded(health, "store.close"):
+            opened.pop().close()
 
 
 # --- forks ---------------------------------------------------------------------------------------
