@@ -430,7 +430,11 @@ def test_each_database_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pyte
     assert len(names) == 1
     secret = {
         journal_folder(tmp_path, url).name
-        for url in ("postgresql://u:old@h/d", "postgresql://u:new@h/d", "postgresql://u@h/d?password=x")
+        for url in (
+            "postgresql://u:old@h/d?a=1&b=2",
+            "postgresql+psycopg://u:new@H/d?b=2&a=1",
+            "postgresql://u@h/d?password=x&a=1&b=2",
+        )
     }
     assert len(secret) == 1
     others = {

@@ -22,7 +22,7 @@ import pytest
 
 from crash.rig import Rig, adopt, ended, left, positions, rows, started, stored, url_of
 from tokentrail._records import FINAL, PROVISIONAL, Record
-from tokentrail._writer import _backlog, _upkeep
+from tokentrail._writer import _backlog, _upkeep, import_pending
 from tokentrail.errors import SchemaTooNewError, StoreError
 from tokentrail.stores import open_store
 from tokentrail.stores.base import Appended, Position, Store
@@ -706,6 +706,27 @@ def test_a_reader_sees_what_a_living_process_has_not_delivered(tmp_path: Path) -
     assert rig.segments() == before
     assert positions(tmp_path) == {}
     die(rig)
+
+
+def test_a_reader_may_lend_its_own_store(tmp_path: Path) -> None:
+    """A store that is lent for an import is open afterwards, and usable."""
+    rig = Rig(tmp_path, open_store=_away)
+    call_id = rig.call()
+    die(rig)
+    closed: list[int] = []
+    store = Moody(open_store(url_of(tmp_path)), lambda records: None)
+    store.close = lambda: closed.append(1)  # type: ignore[attr-defined]
+    found = import_pending(
+        rig.url,
+        tmp_path,
+        open_store=lambda: store,
+        price=lambda record: None,
+        close=False,  # type: ignore[arg-type, return-value]
+    )
+    gc.collect()
+    assert (found.records, closed) == (1, [])
+    assert set(stored(tmp_path)) == {call_id}
+    store._store.close()
 
 
 def test_importing_nothing_opens_nothing(tmp_path: Path) -> None:

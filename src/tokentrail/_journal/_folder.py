@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from tokentrail._journal._frames import Scanner, encode_with_json
 from tokentrail._journal._segment import ADOPTING, DAMAGED, LIVE, NEW, is_running, lock
@@ -37,9 +37,13 @@ def _identity(url: str) -> str:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     query = [(key, _absolute(key, value)) for key, value in parse_qsl(parts.query) if key not in _SECRETS]
-    backend = parts.scheme.partition("+")[0]  # the driver is how one gets there, not where
-    netloc = user.partition(":")[0] + at + host
-    return urlunsplit(parts._replace(scheme=backend, netloc=netloc, query=urlencode(query)))
+    return urlunsplit(
+        parts._replace(
+            scheme=scheme.partition("+")[0],  # the driver is no other database
+            netloc=unquote(user.partition(":")[0]) + at + host.lower(),
+            query=urlencode(sorted(query)),
+        )
+    )
 
 
 def _absolute(key: str, value: str) -> str:

@@ -175,6 +175,7 @@ def import_pending(
     price: Callable[[Record], None],
     health: Health | None = None,
     timeout: float = 10.0,
+    close: bool = True,
     checkpoint: Callable[[str], None] = nowhere,
 ) -> Imported:
     """Bring into a store what waits for it in journals: for readers that have no tracker.
@@ -184,10 +185,11 @@ def import_pending(
     Args:
         url: of the store, as its writers name it.
         data_dir: where journals lie.
-        open_store: opens that store; called only if there is a journal, and what it opens is closed again.
+        open_store: opens that store; called only if there is a journal.
         price: adds cost to a row, in place.
         health: where damage and refusals are counted.
         timeout: seconds to wait for others who are importing the same journals.
+        close: whether to close the store afterwards.
         checkpoint: called at named points; tests die there.
     """
     folder = journal_folder(data_dir, url)
@@ -207,7 +209,10 @@ def import_pending(
         failed = adopted.failed or not _copy_live(folder, delivery)
         return Imported(records, complete=not failed and not adopted.busy, error=delivery.last_error)
     finally:
-        delivery.close()
+        if close:
+            delivery.close()
+        else:
+            delivery.let_go()
 
 
 def _copy_live(folder: Path, delivery: Delivery) -> bool:

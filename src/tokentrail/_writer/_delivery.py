@@ -198,6 +198,10 @@ class Delivery:
         with self._opening:
             _close(self._opened, self._health)
 
+    def let_go(self) -> None:
+        """Leave the store open, for whoever opened it."""
+        self._opened.clear()
+
     def _after_fork(self) -> None:
         """In a forked child: the store's connections are the parent's, and must not even be closed."""
         _parents.extend(self._opened)
