@@ -7,6 +7,7 @@ import contextlib
 import copy
 import gc
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -322,7 +323,9 @@ def test_kept_reference_ends_by_age() -> None:
         ledger.script(Reply(usage_in="every"))
         kept = ledger.model().stream("hello", config=ledger.config)
         next(kept), next(kept)
-        threading.Event().wait(0.05)
+        deadline = time.monotonic() + 10
+        while not ledger.rows and time.monotonic() < deadline:
+            pass  # each look sweeps
         row = ledger.row
         assert (row.status, row.finality, row.input_tokens) == ("abandoned", "provisional", 1311)
         list(kept)
