@@ -19,8 +19,8 @@ test-providers: $(PROVIDERS)/.installed
 	$(PROVIDERS)/bin/python -m pytest tests/providers
 
 check: $(STAMP)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

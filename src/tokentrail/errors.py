@@ -26,9 +26,7 @@ class MissingExtraError(ConfigurationError, ImportError):
     """A library that this door needs is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
-        super().__init__(
-            f"{library} is not installed. Install it with:  pip install 'tokentrail[{extra}]'"
-        )
+        super().__init__(f"{library} is not installed. Install it with:  pip install 'tokentrail[{extra}]'")
 
 
 class StoreError(TokentrailError):
