@@ -88,7 +88,7 @@ def test_token_statistics_count_every_billed_token(ledger: Ledger) -> None:
 
 
 def test_token_statistics_by_model_and_over_time(ledger: Ledger) -> None:
-    """Models come largest first by the seed's names, points ascend, and `bucket` is echoed."""
+    """Models come largest first by the old names, points ascend, and `bucket` is echoed."""
     ledger.add(model="small", total_tokens=1, cost_nanos=5)
     ledger.add(NEW_YEAR + timedelta(hours=2), model="large", total_tokens=9)
     answer = ledger.stats.token_statistics(bucket="hour", tz="Europe/Berlin")
