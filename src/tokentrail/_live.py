@@ -133,7 +133,7 @@ class Live:
         """End as `abandoned`, provisionally, the calls that gave no sign of life for too long."""
         with self._lock:
             oldest = clock - max_age_ns
-            # Starts come in order of time, so the first young call that never progressed ends the search.
+            # All are looked at: an early call that progressed lately is younger than a later silent one.
             stale = [call_id for call_id, running in self._active.items() if running.seen < oldest]
             return [self._abandon(call_id, now, clock) for call_id in stale]
 

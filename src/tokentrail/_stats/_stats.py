@@ -48,6 +48,7 @@ from tokentrail.errors import QueryError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from tokentrail._pricing import Pricer
     from tokentrail.models import LLMCall
     from tokentrail.stores.base import Store
 
@@ -90,6 +91,8 @@ class Stats:
         self._opening = threading.Lock()
         self._before = self._import_pending if before_question is None else before_question
         self._now = now
+        self._health = Health()
+        self._pricer: Pricer | None = None
 
     # --- the store -------------------------------------------------------------------------------
 
@@ -105,15 +108,16 @@ class Stats:
             return
         from tokentrail._pricing import Pricer
         from tokentrail._writer import import_pending
-        from tokentrail.stores import open_store
 
-        health = Health()
+        if self._pricer is None:
+            self._pricer = Pricer(health=self._health)
         import_pending(
             url,
             load_settings().data_dir,
-            open_store=lambda: open_store(url),
-            price=Pricer(health=health).price,
-            health=health,
+            open_store=self._opened,
+            price=self._pricer.price,
+            health=self._health,
+            close=False,
         )
 
     def query(self, question: Query) -> list[dict[str, Any]]:

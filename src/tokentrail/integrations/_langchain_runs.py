@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from tokentrail._guard import guarded
 from tokentrail._records import Record
-from tokentrail.integrations._guard import guarded
 from tokentrail.integrations._langchain_links import close_link
 from tokentrail.integrations._langchain_model import Model
 from tokentrail.integrations._langchain_run import CALLS_KEPT, Node, Pulse, Run

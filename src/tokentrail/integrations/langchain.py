@@ -12,10 +12,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
+from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
-from tokentrail.integrations._guard import guarded
 from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
 from tokentrail.integrations._langchain_run import Run

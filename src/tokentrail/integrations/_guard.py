@@ -1,7 +1,0 @@
-"""`guarded`, where doors look for it."""
-
-from __future__ import annotations
-
-from tokentrail._guard import guarded
-
-__all__ = ["guarded"]
