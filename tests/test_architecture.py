@@ -71,8 +71,8 @@ def test_nobody_inside_uses_the_front_door(path: Path) -> None:
 
 
 OUTSIDE = {
-    "sqlmodel": ("models.py", "stores", "_stats.py"),
-    "sqlalchemy": ("models.py", "stores", "_stats.py"),
+    "sqlmodel": ("models", "stores", "_stats.py"),
+    "sqlalchemy": ("models", "stores", "_stats.py"),
     "litellm": ("litellm", "demo", "_install.py"),
     "langchain_core": ("langchain", "demo", "_install.py"),
     "typer": ("_cli",),

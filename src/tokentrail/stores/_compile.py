@@ -16,7 +16,8 @@ from tokentrail._measures import GENERATION, MEASURES, Measure, Test
 from tokentrail._periods import edges, period_of, slot_of
 from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, from_us, to_us
-from tokentrail.models import Int64, LLMCall
+from tokentrail.models import LLMCall
+from tokentrail.models._columns import Int64
 
 CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
 _MANY: Final = 500

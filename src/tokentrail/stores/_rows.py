@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from tokentrail._records import BOOLEAN, COLUMN_OF, FIELDS, LIST, MAPPING, PAYLOADS, TIME, Record, from_us
-from tokentrail.models import TIMES_US
+from tokentrail.models._columns import TIMES_US
 
 _KINDS: Final = {COLUMN_OF.get(name, name): kind for name, kind in FIELDS.items()}
 _KEPT_SHAPES: Final = 2_000

@@ -22,7 +22,8 @@ from tokentrail._records import (
     Record,
     to_us,
 )
-from tokentrail.models import TIMES_US, LLMCall
+from tokentrail.models import LLMCall
+from tokentrail.models._columns import TIMES_US
 from tokentrail.stores.base import Appended, Position, Refused, fold
 
 

@@ -1,4 +1,4 @@
-"""SqlStore: calls in SQLite or PostgreSQL, over the tables of `models.py`."""
+"""SqlStore: calls in SQLite or PostgreSQL, over the tables of `models`."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Spelled out and not taken from models.py: a revision is history and must not change with them.
+# Spelled out and not taken from models: a revision is history and must not change with them.
 TEXT: Final = sa.Text()
 INT64: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # Ids sort by code point everywhere: later calls have higher ids, and pages go by them.
