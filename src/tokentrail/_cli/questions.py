@@ -89,7 +89,7 @@ _NO_MATCH: Final = "No calls match. Without filters there are some:  tokentrail 
 
 def stats(settings: Settings, by: str | None, asked: dict[str, Any], *, as_json: bool) -> None:
     """Show everything at a glance, or apart by a field, by two (`provider,model`) or by a period."""
-    with _opened(settings) as questions:
+    with opened(settings) as questions:
         if by is None:
             _glance(questions, settings, asked, as_json=as_json)
         elif by in _PERIODS:
@@ -202,7 +202,7 @@ def _cells(amounts: Amounts) -> list[Any]:
 
 def calls(settings: Settings, limit: int, asked: dict[str, Any], *, as_json: bool) -> None:
     """Show the latest calls, newest first."""
-    with _opened(settings) as questions:
+    with opened(settings) as questions:
         page = questions.calls(limit, **asked)
         if as_json:
             put_json("calls", database=_shown(settings), **_plain_page(page))
@@ -279,7 +279,12 @@ def upgrade(settings: Settings) -> None:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Stats]:
+def opened(settings: Settings) -> Iterator[Stats]:
+    """Questions to the database of the settings, which must be there.
+
+    Raises:
+        ConfigurationError: the file does not exist, and nothing waits for it in a journal either.
+    """
     from tokentrail._stats import Stats
 
     _require(settings)

@@ -41,6 +41,7 @@ from tokentrail._stats._answers import (
 )
 from tokentrail._stats._arguments import FilterArguments, WindowArguments
 from tokentrail._stats._errors import error_statistics
+from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
 from tokentrail._stats._places import cursor_after, place_of, window
 from tokentrail.errors import QueryError
@@ -58,7 +59,7 @@ MOST_GROUPS: Final = 1_000
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats:
+class Stats(Exports):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a

@@ -1,0 +1,23 @@
+"""Export: rows out of a store, page by page, as CSV, JSON lines, Parquet or a data frame."""
+
+from tokentrail._export._export import (
+    FORMATS,
+    Export,
+    Progress,
+    export_frame,
+    export_lines,
+    export_rows,
+    write_export,
+)
+from tokentrail._export._kinds import KINDS
+
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "Export",
+    "Progress",
+    "export_frame",
+    "export_lines",
+    "export_rows",
+    "write_export",
+]
