@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Unpack
@@ -39,23 +39,30 @@ from tokentrail._stats._answers import (
     TokenStatistics,
     UsageStats,
 )
-from tokentrail._stats._arguments import FilterArguments, WindowArguments
+from tokentrail._stats._arguments import (
+    MOST_CALLS,
+    MOST_GROUPS,
+    Field,
+    Fields,
+    FilterArguments,
+    Granularity,
+    Groups,
+    PageSize,
+    WindowArguments,
+)
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
 from tokentrail._stats._places import cursor_after, place_of, window
 from tokentrail.errors import QueryError
+from tokentrail.models import LLMCall
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from tokentrail._pricing import Pricer
-    from tokentrail.models import LLMCall
     from tokentrail.stores.base import Store
 
-MOST_CALLS: Final = 10_000
-"""Calls on one page."""
-MOST_GROUPS: Final = 1_000
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
@@ -158,7 +165,12 @@ class Stats(Exports):
         return overview(all_calls, active_sessions=active["sessions"])
 
     def token_statistics(
-        self, bucket: str = "hour", tz: str = "UTC", *, limit: int = 100, **where: Unpack[WindowArguments]
+        self,
+        bucket: Granularity = "hour",
+        tz: str = "UTC",
+        *,
+        limit: Groups = 100,
+        **where: Unpack[WindowArguments],
     ) -> TokenStatistics:
         """Tokens in sum, by model (largest first) and over time.
 
@@ -184,10 +196,10 @@ class Stats(Exports):
 
     def breakdown(
         self,
-        by: str | Sequence[str] = "model",
+        by: Fields = "model",
         *,
         order: str = "-total_tokens",
-        limit: int = 100,
+        limit: Groups = 100,
         **where: Unpack[FilterArguments],
     ) -> Breakdown:
         """Calls apart by a field, or by two: `by=("provider", "model")` has the second inside the first.
@@ -228,7 +240,7 @@ class Stats(Exports):
         return groups[:most], len(groups) > most
 
     def timeseries(
-        self, granularity: str = "day", by: str | None = None, **where: Unpack[FilterArguments]
+        self, granularity: Granularity = "day", by: Field = None, **where: Unpack[FilterArguments]
     ) -> Series:
         """Calls over time, ascending, with a point for every period.
 
@@ -269,10 +281,14 @@ class Stats(Exports):
 
     # --- how long --------------------------------------------------------------------------------
 
-    def latency(self, by: str | None = None, **where: Unpack[FilterArguments]) -> Latency:
+    def latency(self, by: Field = None, **where: Unpack[FilterArguments]) -> Latency:
         """Percentiles of how long successful calls took, in milliseconds; exact, from every row.
 
         Other outcomes count if `status` asks for them. Answers from a response cache do not count.
+
+        Args:
+            by: a field; then each of its values has percentiles of its own too.
+            where: filters.
         """
         where.setdefault("status", "success")
         asked = self._begin(**where, cache_hit=[False, None])
@@ -280,15 +296,20 @@ class Stats(Exports):
 
     # --- what went wrong -------------------------------------------------------------------------
 
-    def error_statistics(self, *, limit: int = 100, **where: Unpack[FilterArguments]) -> ErrorStatistics:
-        """Errors and timeouts: by type, model and provider (most first), and by day."""
+    def error_statistics(self, *, limit: Groups = 100, **where: Unpack[FilterArguments]) -> ErrorStatistics:
+        """Errors and timeouts: by type, model and provider (most first), and by day.
+
+        Args:
+            limit: how many types, models and providers.
+            where: filters.
+        """
         asked = self._begin(**where)
         return error_statistics(self._groups, asked, limit)
 
     # --- single calls ----------------------------------------------------------------------------
 
     def calls(
-        self, limit: int = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
+        self, limit: PageSize = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
     ) -> CallPage:
         """Calls, newest first, page by page.
 
@@ -317,7 +338,11 @@ class Stats(Exports):
         return self._opened().scan(self._begin(**where), limit=limit)
 
     def call(self, call_id: str) -> LLMCall | None:
-        """One ended call by its id, or `None`."""
+        """One ended call by its id, or `None`.
+
+        Args:
+            call_id: `id` of the call.
+        """
         self._before()
         return self._opened().get(call_id)
 
