@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from tokentrail._measures import MEASURES
 from tokentrail._periods import GRANULARITIES
 from tokentrail._query import DIMENSIONS, Filters, Query, filters
 from tokentrail._records import COLUMN_OF, FAILED, STATUSES, Record, to_us
+from tokentrail.models import BudgetAlert, ModelPrice
 from tokentrail.stores.base import Store
 
 NEW_YEAR = to_us(datetime(2026, 1, 1, tzinfo=UTC))
@@ -446,3 +448,39 @@ def test_every_dimension_and_granularity_can_be_asked(store: Store) -> None:
         assert len(store.aggregate(Query(measures=tuple(MEASURES), by=(name,)))) == 1
     for granularity in GRANULARITIES:
         assert len(store.aggregate(Query(granularity=granularity))) == 1
+
+
+# --- small tables --------------------------------------------------------------------------------
+
+
+def test_rows_of_small_tables_are_kept_by_key(store: Store) -> None:
+    """The same key replaces, whole; what comes back is a copy, in public units."""
+    for row in store.kept(ModelPrice):
+        store.discard(ModelPrice, row.id)
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    store.keep(ModelPrice(id="b", model="m", valid_from=moment, input_per_million=0.15))
+    store.keep(ModelPrice(id="b", model="m", output_per_million=0.000000001))
+    store.keep(ModelPrice(id="a", model="n", valid_from=moment, input_per_million=0.15))
+    first, second = store.kept(ModelPrice)
+    assert (first.id, first.valid_from, first.input_per_million) == ("a", moment, 0.15)
+    assert (second.valid_from, second.input_per_million, second.output_per_million) == (None, None, 1e-9)
+    first.model = "changed"
+    assert store.kept(ModelPrice)[0].model == "n"
+    assert (store.discard(ModelPrice, "a"), store.discard(ModelPrice, "a")) == (True, False)
+    assert [row.id for row in store.kept(ModelPrice)] == ["b"]
+
+
+def test_of_several_who_claim_one_is_told_yes(store: Store) -> None:
+    """Threads, and through the database processes, agree on who came first."""
+    for row in store.kept(BudgetAlert):
+        store.discard(BudgetAlert, row.id)
+
+    def claim(number: int) -> bool:
+        moment = datetime(2026, 1, 1, tzinfo=UTC)
+        return store.claim(BudgetAlert(id="x", budget=f"{number}", threshold=0.8, fired_at=moment))
+
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(claim, range(16)))
+    assert told.count(True) == 1
+    (kept,) = store.kept(BudgetAlert)
+    assert (kept.budget, kept.threshold) == (str(told.index(True)), 0.8)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+import sqlalchemy as sa
+from sqlmodel import SQLModel
 
 from tokentrail._query import Filters, Query
 from tokentrail._records import PROVISIONAL, Record
 from tokentrail.errors import StoreError
 from tokentrail.models import LLMCall
+
+Row = TypeVar("Row", bound=SQLModel)
 
 Position: TypeAlias = tuple[str, int]
 """How far a journal segment has been read into the store: (segment name, offset)."""
@@ -85,11 +90,29 @@ class Store(Protocol):
     def payload(self, call_id: str) -> dict[str, str | None]:
         """`request` and `response` of a call as JSON text; `None` where nothing was captured."""
 
+    def keep(self, row: SQLModel) -> None:
+        """Insert or replace a row of a small table (`ModelPrice`, `Budget`) by its key."""
+
+    def claim(self, row: SQLModel) -> bool:
+        """Insert a row if its key is free; whether it was. Of several who claim, one is told yes."""
+
+    def kept(self, table: type[Row]) -> list[Row]:
+        """All rows of a small table, by key."""
+
+    def discard(self, table: type[SQLModel], key: str) -> bool:
+        """Delete a row of a small table; whether it was there."""
+
     def prune(self, before: datetime) -> int:
         """Delete the calls that started before a moment; returns how many."""
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def key_of(row: SQLModel) -> str:
+    """The key of a row of a small table."""
+    key: str = sa.inspect(type(row)).mapper.primary_key_from_instance(row)[0]
+    return key
 
 
 def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from sqlmodel import SQLModel
+
 from tokentrail._measures import GENERATION, MEASURES, Measure, Test
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Filters, Query, arrange, matcher
@@ -24,7 +26,7 @@ from tokentrail._records import (
 )
 from tokentrail.models import LLMCall
 from tokentrail.models._columns import TIMES_US
-from tokentrail.stores.base import Appended, Position, Refused, fold
+from tokentrail.stores.base import Appended, Position, Refused, Row, fold, key_of
 
 
 class MemoryStore:
@@ -35,6 +37,7 @@ class MemoryStore:
         self.set_aside: str | None = None
         self._calls: dict[str, Record] = {}
         self._positions: dict[str, int] = {}
+        self._kept: dict[type[SQLModel], dict[str, Any]] = {}
         self._lock = threading.RLock()
 
     # --- writing ---------------------------------------------------------------------------------
@@ -66,6 +69,26 @@ class MemoryStore:
     def positions(self) -> dict[str, int]:
         with self._lock:
             return dict(self._positions)
+
+    def keep(self, row: SQLModel) -> None:
+        with self._lock:
+            self._kept.setdefault(type(row), {})[key_of(row)] = row.model_copy()
+
+    def claim(self, row: SQLModel) -> bool:
+        with self._lock:
+            taken = key_of(row) in self._kept.get(type(row), {})
+            if not taken:
+                self.keep(row)
+        return not taken
+
+    def kept(self, table: type[Row]) -> list[Row]:
+        with self._lock:
+            rows = sorted(self._kept.get(table, {}).items())
+        return [row.model_copy() for _, row in rows]
+
+    def discard(self, table: type[SQLModel], key: str) -> bool:
+        with self._lock:
+            return self._kept.get(table, {}).pop(key, None) is not None
 
     def prune(self, before: datetime) -> int:
         mark = to_us(before)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.orm import Session
+from sqlmodel import SQLModel
 
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record
@@ -20,7 +21,7 @@ from tokentrail.models import LLMCall, LLMPayload
 from tokentrail.stores import _engine
 from tokentrail.stores._compile import answer, conditions
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
-from tokentrail.stores.base import Appended, Position, Refused, StoreReplacedError, fold
+from tokentrail.stores.base import Appended, Position, Refused, Row, StoreReplacedError, fold, key_of
 
 CHUNK: Final = 500
 """Ids in one statement."""
@@ -198,6 +199,27 @@ class SqlStore:
             names = ("call_id", "request", "response")
             connection.execute(sa.insert(_PAYLOADS), [dict(zip(names, row, strict=True)) for row in payloads])
 
+    def keep(self, row: SQLModel) -> None:
+        with self._writing() as connection, Session(connection) as session:
+            session.merge(row)
+            session.flush()
+
+    def claim(self, row: SQLModel) -> bool:
+        with self._writing() as connection, Session(connection) as session:
+            if session.get(type(row), key_of(row)) is not None:
+                return False
+            session.merge(row)
+            session.flush()
+            return True
+
+    def discard(self, table: type[SQLModel], key: str) -> bool:
+        with self._writing() as connection, Session(connection) as session:
+            row = session.get(table, key)
+            if row is not None:
+                session.delete(row)
+                session.flush()
+            return row is not None
+
     def prune(self, before: datetime) -> int:
         mark = before if before.tzinfo else before.replace(tzinfo=UTC)
         old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).limit(PRUNED_AT_ONCE)
@@ -222,6 +244,10 @@ class SqlStore:
     def get(self, call_id: str) -> LLMCall | None:
         with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
             return session.get(LLMCall, call_id)
+
+    def kept(self, table: type[Row]) -> list[Row]:
+        with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
+            return sorted(session.execute(sa.select(table)).scalars(), key=key_of)
 
     def payload(self, call_id: str) -> dict[str, str | None]:
         with self._reading() as connection:
