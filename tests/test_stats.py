@@ -538,3 +538,16 @@ def test_a_store_that_cannot_be_opened_is_said_when_asked(tmp_path: Path) -> Non
         Stats(f"sqlite:///{tmp_path}/file/usage.db").overview()
     with pytest.raises(ConfigurationError):
         Stats("mysql://x").overview()
+
+
+def test_estimates_are_told_apart(ledger: Ledger) -> None:
+    """Totals say how much of them no provider has reported."""
+    told = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110, "cost_nanos": 3_000_000}
+    guess = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10, "cost_nanos": 1_000_000}
+    ledger.add(usage_source="provider", **told)
+    ledger.add(usage_source="estimated", **guess)
+    ledger.add(usage_source="missing")
+    summary = ledger.stats.token_statistics().summary
+    assert (summary.total_tokens, summary.estimated_total_tokens, summary.estimated_calls) == (120, 10, 1)
+    (group,) = ledger.stats.query(Query(measures=("cost_usd", "estimated_cost_usd")))
+    assert (group["cost_usd"], group["estimated_cost_usd"]) == (0.004, 0.001)

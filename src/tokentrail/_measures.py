@@ -34,6 +34,7 @@ _SUCCESS: Final[Test] = ("status", "in", ("success",))
 _FAILED: Final[Test] = ("status", "in", FAILED)
 _STOPPED: Final[Test] = ("status", "in", ("cancelled", "abandoned", "interrupted"))
 _PACED: Final = (_SUCCESS, _BILLED, ("duration_us", "known", None), ("output_tokens", "known", None))
+_ESTIMATED: Final[Test] = ("usage_source", "in", ("estimated",))
 _STREAMED: Final[Test] = ("is_streaming", "is", True)
 
 _TOKENS: Final = ("input_tokens", "output_tokens", "total_tokens")
@@ -59,12 +60,15 @@ def _extreme(op: str, name: str) -> Measure:
 
 
 def _token_sums() -> dict[str, Measure]:
-    """Sums of billed tokens, whole and by outcome, and of answers from a response cache apart."""
+    """Sums of billed tokens, whole and by outcome; what of them is estimated; and, not among them, what
+    answers from a response cache had.
+    """
     sums = {name: _sum(name, _BILLED, of="billed_calls") for name in (*_TOKENS, *_PARTS)}
     for name in _TOKENS:
         sums[f"successful_{name}"] = _sum(name, _BILLED, _SUCCESS, of="billed_success_calls")
         sums[f"failed_{name}"] = _sum(name, _BILLED, _FAILED, of="error_calls")
         sums[f"stopped_{name}"] = _sum(name, _BILLED, _STOPPED, of="stopped_calls")
+        sums[f"estimated_{name}"] = _sum(name, _BILLED, _ESTIMATED, of="estimated_calls")
         sums[f"cache_hit_{name}"] = _sum(name, ("cache_hit", "is", True), of="cache_hit_calls")
     return sums
 
@@ -87,11 +91,12 @@ MEASURES: Final[Mapping[str, Measure]] = {
     **_token_sums(),
     "counted_calls": _count(_BILLED, ("total_tokens", "known", None)),
     "missing_usage_success_calls": _count(_BILLED, _SUCCESS, ("total_tokens", "unknown", None)),
-    "estimated_calls": _count(("usage_source", "in", ("estimated",))),
+    "estimated_calls": _count(_BILLED, _ESTIMATED),
     "zero_token_success_calls": _count(_SUCCESS, ("total_tokens", "is", 0)),
     # money, and the holes in it
     **{name: _sum(name) for name in ("cost_usd", "input_cost_usd", "output_cost_usd")},
     "failed_cost_usd": _sum("cost_usd", _FAILED, of="error_calls"),
+    "estimated_cost_usd": _sum("cost_usd", _BILLED, _ESTIMATED, of="estimated_calls"),
     "priced_calls": _count(("cost_nanos", "known", None)),
     # time
     "duration_ms": _sum("duration_ms"),

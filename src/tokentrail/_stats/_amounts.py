@@ -41,7 +41,7 @@ OVERVIEW: Final = (*AMOUNTS, "embedding_calls", "sessions", "users", "models", "
 """The measures behind `Overview`."""
 
 _BY_OUTCOME: Final = tuple(
-    f"{outcome}_{name}" for outcome in ("successful", "failed", "stopped") for name in _WHOLES
+    f"{outcome}_{name}" for outcome in ("successful", "failed", "stopped", "estimated") for name in _WHOLES
 )
 SUMMARY: Final = (
     *_SHARED, *_BY_OUTCOME, "billed_success_calls", "stopped_calls", "zero_token_success_calls",

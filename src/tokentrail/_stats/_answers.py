@@ -119,6 +119,10 @@ class Summary(Answer):
     missing_usage_calls: int
     missing_usage_success_calls: int
     estimated_calls: int
+    """Calls whose tokens a library has estimated; the totals hold them, the next three say how much."""
+    estimated_input_tokens: int | None
+    estimated_output_tokens: int | None
+    estimated_total_tokens: int | None
     unpriced_calls: int
     successful_input_tokens: int | None
     successful_output_tokens: int | None
