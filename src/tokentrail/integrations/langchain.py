@@ -1,4 +1,4 @@
-"""The door to LangChain: `TokentrailCallbackHandler`, one handler for sync and async."""
+"""The door to LangChain: `TokentrailCallbackHandler` for its models, `TokentrailEmbeddings` for the rest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from tokentrail._health import Health
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_answers import End, answered, broken
+from tokentrail.integrations._langchain_embeddings import TokentrailEmbeddings
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
 from tokentrail.integrations._langchain_run import Run
 from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
 
-__all__ = ["TokentrailCallbackHandler"]
+__all__ = ["TokentrailCallbackHandler", "TokentrailEmbeddings"]
 
 
 def _health(handler: TokentrailCallbackHandler) -> Health:
