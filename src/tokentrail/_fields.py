@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tokentrail._health import Health
+from tokentrail._neighbours import FIELDS_OF
 from tokentrail._records import (
     BOOLEAN,
     COLUMN_OF,
@@ -84,14 +85,21 @@ _CONVERTERS: Final[Mapping[int, Callable[[Any], Any]]] = {
     DURATION: _scaled(DURATION), MONEY: _scaled(MONEY), LIST: _list, MAPPING: _mapping,
 }  # fmt: skip
 
-_COLUMNS: Final[Mapping[str, tuple[str, int, Callable[[Any], Any]]]] = {
-    name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind]) for name, kind in FIELDS.items()
-}
-_NOT_GIVEN: Final = frozenset(("finality",))
+Columns: TypeAlias = Mapping[str, tuple[str, int, Callable[[Any], Any]]]
 
 
-def to_columns(fields: Mapping[str, Any], into: Record, health: Health) -> None:
-    """Write the fields that have a value into a record.
+def _columns(fields: Mapping[str, int]) -> Columns:
+    return {name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind]) for name, kind in fields.items()}
+
+
+_COLUMNS: Final = _columns(FIELDS)
+NEIGHBOURS: Final[Mapping[str, Columns]] = {kind: _columns(fields) for kind, fields in FIELDS_OF.items()}
+"""How the fields of each kind of neighbour become columns."""
+_NOT_GIVEN: Final = frozenset(("finality", "stamps"))
+
+
+def to_columns(fields: Mapping[str, Any], into: Record, health: Health, columns: Columns = _COLUMNS) -> None:
+    """Write the fields that have a value into a record, of a call or by the columns that are given.
 
     A value of the wrong kind costs only itself and is counted; a field that no column has is kept under
     `attributes`, so that nothing a caller says is dropped.
@@ -100,7 +108,7 @@ def to_columns(fields: Mapping[str, Any], into: Record, health: Health) -> None:
     for name, value in fields.items():
         if value is None:
             continue
-        known = _COLUMNS.get(name)
+        known = columns.get(name)
         if known is None or name in _NOT_GIVEN:
             strangers = strangers or {}
             strangers[name] = value

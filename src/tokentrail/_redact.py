@@ -103,6 +103,40 @@ def clean_payload(value: object, limit: int) -> str:
     return text if len(text) <= limit else text[:limit]
 
 
+def clean_content(value: object, limit: int) -> str:
+    """What a tool was given or gave back, or a message said: text as it is, anything else as JSON text.
+
+    Text that is itself JSON is cleaned as what it says, so that secrets in it are found by their names. What
+    is longer than `limit` characters ends with a note of how much there was.
+    """
+    data = value
+    if isinstance(value, str):
+        data = _parsed(value)
+        if data is None:
+            text = clean_text(value, limit)
+            return text if len(value) <= limit else f"{text}{_CUT.format(len(value))}"
+    elif isinstance(value, (bytes, bytearray)):
+        return f"<{len(value)} bytes>"
+    dump = getattr(data, "model_dump", None)
+    data = dump() if callable(dump) else data
+    text = json.dumps(clean_json(data, limit=limit, depth=16), ensure_ascii=False, separators=(",", ":"))
+    return text if len(text) <= limit else f"{text[:limit]}{_CUT.format(len(text))}"
+
+
+_CUT: Final = "… [cut: {} characters in all]"
+_PARSED: Final = 1 << 20
+"""Longer texts are not looked into: it would hold up the caller."""
+
+
+def _parsed(text: str) -> Any:
+    if text[:64].lstrip()[:1] not in ("{", "[") or len(text) > _PARSED:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def host_of(url: str) -> str:
     """The host (and port) of a URL: all of an address that is stored."""
     rest = url.split("://", 1)[-1]

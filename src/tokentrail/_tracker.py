@@ -16,10 +16,10 @@ from tokentrail._health import Health
 from tokentrail._journal import Journal, journal_folder
 from tokentrail._live import Running
 from tokentrail._pricing import Pricer
-from tokentrail._recorder import Recorder
 from tokentrail._records import now_us
 from tokentrail._settings import Settings, load_settings
 from tokentrail._snapshots import Snapshot, running_snapshot, trace_snapshot
+from tokentrail._tool_calls import ToolRecorder
 from tokentrail._writer import Writer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokentrail.stores.base import Store
 
 
-class Tracker(Recorder):
+class Tracker(ToolRecorder):
     """Records calls and answers what they used.
 
     Every method is safe from any thread and any event loop, never waits for a database and never raises
@@ -78,7 +78,7 @@ class Tracker(Recorder):
             open_store=self._open_store,
             journal=journal,
             price=self.pricer.price,
-            running=self._live.starts,
+            running=self._starts,
             health=self.health_counters,
         )
 
@@ -231,6 +231,7 @@ def _after_fork_in_child() -> None:
     _default_lock = threading.RLock()
     for tracker in list(_trackers):
         tracker._live.after_fork()
+        tracker._tools.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

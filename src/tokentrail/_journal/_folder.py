@@ -247,7 +247,7 @@ def _open_starts(paths: list[Path]) -> dict[str, Record]:
             continue
     finally:
         calls.release()
-    return calls.open
+    return {call_id: record for call_id, record in calls.open.items() if "kind" not in record}
 
 
 def set_aside(folder: Path, record: Record) -> None:

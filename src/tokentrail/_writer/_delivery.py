@@ -112,6 +112,8 @@ class Delivery:
 
     def _row(self, record: Record) -> Record:
         row = dict(record)  # the caller's may be shared with those who show recent calls
+        if "kind" in row:
+            return row
         with guarded(self._health, "price"):
             self._price(row)
         return row
@@ -259,11 +261,16 @@ def _are_you_there(store: Store) -> Appended:
 
 
 def _fold(records: Iterable[Record]) -> Iterable[Record]:
-    """Ends only, and of each call the strongest; of equals the first."""
+    """Ends only, and of each call the strongest; of equals the first. Neighbours are the store's to join."""
     strongest: dict[str, Record] = {}
+    neighbours: list[Record] = []
     for record in records:
         finality = record.get("finality", START)
+        if "kind" in record:
+            if finality > START:
+                neighbours.append(record)
+            continue
         known = strongest.get(record["id"])
         if finality > START and (known is None or finality > known["finality"]):
             strongest[record["id"]] = record
-    return strongest.values()
+    return [*strongest.values(), *neighbours]

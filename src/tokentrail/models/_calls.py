@@ -138,9 +138,7 @@ class LLMCall(Table, table=True):
     @classmethod
     def from_record(cls, record: Record) -> LLMCall:
         """The row that a record becomes, without a database."""
-        return cls(
-            **{name: _public(kind, name, record) for name, kind in FIELDS.items() if _has(record, name)}
-        )
+        return cls(**{name: shown(kind, name, record) for name, kind in FIELDS.items() if _has(record, name)})
 
 
 class LLMPayload(Table, table=True):
@@ -166,7 +164,8 @@ _SHOW: Final[Mapping[int, Callable[[Any], Any]]] = {
 }
 
 
-def _public(kind: int, name: str, record: Record) -> Any:
+def shown(kind: int, name: str, record: Record) -> Any:
+    """A field of a record in public units."""
     value = record[COLUMN_OF.get(name, name)]
     if name == "finality":
         return finality_word(value)

@@ -19,7 +19,7 @@ from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, fro
 from tokentrail.models import LLMCall
 from tokentrail.models._columns import Int64
 
-CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
+CALLS: Final[sa.Table] = LLMCall.__table__  # type: ignore[attr-defined]
 _MANY: Final = 500
 """Values beyond which a list travels as one parameter: databases count parameters."""
 
@@ -30,46 +30,52 @@ Condition = ColumnElement[bool]
 
 
 def conditions(
-    connection: Connection, filters: Filters, *, after: tuple[int, str] | None = None
+    connection: Connection,
+    filters: Filters,
+    *,
+    after: tuple[int, str] | None = None,
+    table: sa.Table = CALLS,
 ) -> list[Condition]:
     """What a row must meet; patterns are resolved against the values there are."""
-    window = _window(filters)
+    window = _window(filters, table)
     found = list(window)
     for name, wanted in filters.wanted.items():
-        known = _resolved(connection, name, wanted, window)
+        known = _resolved(connection, name, wanted, window, table)
         found.append(
-            _tagged(connection, known) if name == "tag" else _among(connection, _column(name), known)
+            _tagged(connection, known, table)
+            if name == "tag"
+            else _among(connection, _column(name, table), known)
         )
     if after is not None:
         moment, call_id = from_us(after[0]), after[1]
-        same = sa.and_(CALLS.c.started_at == moment, CALLS.c.id < call_id)
-        found += [CALLS.c.started_at <= moment, sa.or_(CALLS.c.started_at < moment, same)]
+        same = sa.and_(table.c.started_at == moment, table.c.id < call_id)
+        found += [table.c.started_at <= moment, sa.or_(table.c.started_at < moment, same)]
     return found
 
 
-def _window(filters: Filters) -> list[Condition]:
+def _window(filters: Filters, table: sa.Table) -> list[Condition]:
     found: list[Condition] = []
     if filters.start_us is not None:
-        found.append(CALLS.c.started_at >= from_us(filters.start_us))
+        found.append(table.c.started_at >= from_us(filters.start_us))
     if filters.end_us is not None:
-        found.append(CALLS.c.started_at < from_us(filters.end_us))
+        found.append(table.c.started_at < from_us(filters.end_us))
     return found
 
 
 def _resolved(
-    connection: Connection, name: str, wanted: Wanted, window: Sequence[Condition]
+    connection: Connection, name: str, wanted: Wanted, window: Sequence[Condition], table: sa.Table
 ) -> list[str | bool | None]:
     """Wanted values without patterns: Python decides what matches, so that every store agrees on case."""
     if not any(is_pattern(name, value) for value in wanted):
         return list(wanted)
     matches = matcher(name, wanted)
-    if name == "status":
+    if name == "status" and table is CALLS:
         return [*filter(matches, STATUSES), *(value for value in wanted if value is None)]
     if name == "tag":
-        tags = _tags(connection)
-        values = sa.select(tags.c.value).select_from(CALLS.join(tags, sa.true()))
+        tags = _tags(connection, table)
+        values = sa.select(tags.c.value).select_from(table.join(tags, sa.true()))
     else:
-        values = sa.select(_column(name))
+        values = sa.select(_column(name, table))
     there = connection.execute(values.where(*window).distinct()).scalars()
     found = [value for value in there if value is not None and matches(value)]
     return [*found, None] if None in wanted else found
@@ -93,25 +99,25 @@ def _in_many(connection: Connection, column: ColumnElement[Any], values: Sequenc
     return column.in_(sa.select(listed.c.value))
 
 
-def _tagged(connection: Connection, values: Sequence[str | bool | None]) -> Condition:
-    tags = _tags(connection)
+def _tagged(connection: Connection, values: Sequence[str | bool | None], table: sa.Table) -> Condition:
+    tags = _tags(connection, table)
     known = [value for value in values if value is not None]
     found = (
         sa.select(1)
         .select_from(tags)
         .where(_among(connection, tags.c.value, known))
-        .correlate(CALLS)
+        .correlate(table)
         .exists()
     )
     if None not in values:
         return found
-    text = sa.type_coerce(CALLS.c.tags, sa.Text)
+    text = sa.type_coerce(table.c.tags, sa.Text)
     return sa.or_(found, text.is_(None), text == "[]")
 
 
-def _tags(connection: Connection) -> TableValuedAlias:
-    """The tags of a call as a table of its own, to be joined."""
-    text = sa.type_coerce(CALLS.c.tags, sa.Text)
+def _tags(connection: Connection, table: sa.Table = CALLS) -> TableValuedAlias:
+    """The tags of a row as a table of its own, to be joined."""
+    text = sa.type_coerce(table.c.tags, sa.Text)
     if connection.dialect.name == "postgresql":
         elements = sa.func.json_array_elements_text(sa.cast(text, sa.JSON))
     else:
@@ -119,9 +125,9 @@ def _tags(connection: Connection) -> TableValuedAlias:
     return elements.table_valued(sa.column("value", sa.Text), name="tag")
 
 
-def _column(name: str) -> ColumnElement[Any]:
-    column = CALLS.c[COLUMN_OF.get(name, name)]
-    return sa.type_coerce(column, Int64) if FIELDS[name] == DURATION else column
+def _column(name: str, table: sa.Table = CALLS) -> ColumnElement[Any]:
+    column = table.c[COLUMN_OF.get(name, name)]
+    return sa.type_coerce(column, Int64) if FIELDS.get(name) == DURATION else column
 
 
 # --- measures ------------------------------------------------------------------------------------

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
 from tokentrail._query import Filters, Query
-from tokentrail._records import PROVISIONAL, Record
+from tokentrail._records import (
+    BOOLEAN,
+    COLUMN_OF,
+    FIELDS,
+    LIST,
+    LONG_TEXT,
+    MAPPING,
+    PROVISIONAL,
+    TEXT,
+    TIME,
+    Record,
+)
 from tokentrail.errors import StoreError
-from tokentrail.models import LLMCall
+from tokentrail.models import LLMCall, Neighbour
+from tokentrail.models._columns import TIMES_US
 
 Row = TypeVar("Row", bound=SQLModel)
 
@@ -84,6 +96,14 @@ class Store(Protocol):
             after: (`started_at` in microseconds, `id`) of the last call of the page before.
         """
 
+    def beside(
+        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[Neighbour]:
+        """Rows of one kind of neighbour (`FIELDS_OF`), in the order of `scan`."""
+
+    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """How many rows of a kind there are: (value of each field of `by`…, count), in no order."""
+
     def get(self, call_id: str) -> LLMCall | None:
         """One call, or `None`."""
 
@@ -115,6 +135,22 @@ def key_of(row: SQLModel) -> str:
     return key
 
 
+def plus(one: Appended, other: Appended) -> Appended:
+    """What became of two lots of records."""
+    return Appended(
+        one.inserted + other.inserted,
+        one.replaced + other.replaced,
+        one.unchanged + other.unchanged,
+        one.refused + other.refused,
+    )
+
+
+def apart(records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+    """Calls, and their neighbours."""
+    neighbours = [record for record in records if "kind" in record]
+    return [record for record in records if "kind" not in record] if neighbours else records, neighbours
+
+
 def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
     """The strongest record of each id, the first of equals; and those that no row can be made of."""
     strongest: dict[str, Record] = {}
@@ -129,3 +165,26 @@ def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
         if known is None or known["finality"] < record["finality"]:
             strongest[call_id] = record
     return strongest, refused
+
+
+_TYPES: Final[Mapping[int, type]] = {
+    TEXT: str, LONG_TEXT: str, BOOLEAN: bool, LIST: list, MAPPING: dict,
+}  # fmt: skip
+_COUNTED: Final = range(-(2**63), 2**63)
+
+
+def refusal(
+    record: Record, required: Sequence[str] = ("started_at", "status"), fields: Mapping[str, int] = FIELDS
+) -> str | None:
+    """Why a record cannot be a row, or `None` if it can."""
+    missing = [name for name in required if record.get(name) is None]
+    if missing:
+        return f"{missing[0]} is missing"
+    for name, kind in fields.items():
+        value = record.get(COLUMN_OF.get(name, name))
+        if value is None:
+            continue
+        wrong = not isinstance(value, _TYPES.get(kind, int))
+        if wrong or (isinstance(value, int) and value not in (TIMES_US if kind == TIME else _COUNTED)):
+            return f"{name} cannot be {type(value).__name__} {value!r:.40}"
+    return None

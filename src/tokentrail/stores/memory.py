@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlmodel import SQLModel
 
 from tokentrail._measures import GENERATION, MEASURES, Measure, Test
+from tokentrail._neighbours import FIELDS_OF, MESSAGE
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Filters, Query, arrange, matcher
 from tokentrail._records import (
-    BOOLEAN,
     COLUMN_OF,
-    FIELDS,
-    LIST,
-    LONG_TEXT,
-    MAPPING,
-    TEXT,
-    TIME,
     Record,
     to_us,
 )
-from tokentrail.models import LLMCall
-from tokentrail.models._columns import TIMES_US
-from tokentrail.stores.base import Appended, Position, Refused, Row, fold, key_of
+from tokentrail.models import LLMCall, Neighbour
+from tokentrail.models._neighbours import NEIGHBOURS
+from tokentrail.stores import _joining
+from tokentrail.stores.base import Appended, Position, Refused, Row, apart, fold, key_of, plus, refusal
 
 
 class MemoryStore:
@@ -36,6 +32,7 @@ class MemoryStore:
         self.url = url
         self.set_aside: str | None = None
         self._calls: dict[str, Record] = {}
+        self._neighbours: dict[str, dict[str, Record]] = {kind: {} for kind in FIELDS_OF}
         self._positions: dict[str, int] = {}
         self._kept: dict[type[SQLModel], dict[str, Any]] = {}
         self._lock = threading.RLock()
@@ -45,7 +42,8 @@ class MemoryStore:
     def append(
         self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
     ) -> Appended:
-        strongest, refused = fold(records)
+        calls, neighbours = apart(records)
+        strongest, refused = fold(calls)
         inserted = replaced = 0
         with self._lock:
             for call_id, record in strongest.items():
@@ -63,8 +61,9 @@ class MemoryStore:
                 self._positions[segment] = max(position, self._positions.get(segment, position))
             for segment in forget:
                 self._positions.pop(segment, None)
-        unchanged = len(records) - inserted - replaced - len(refused)
-        return Appended(inserted, replaced, unchanged, tuple(refused))
+            beside = _joining.append(self, neighbours) if neighbours else Appended()
+        unchanged = len(calls) - inserted - replaced - len(refused)
+        return plus(Appended(inserted, replaced, unchanged, tuple(refused)), beside)
 
     def positions(self) -> dict[str, int]:
         with self._lock:
@@ -96,7 +95,27 @@ class MemoryStore:
             old = [call_id for call_id, record in self._calls.items() if record["started_at"] < mark]
             for call_id in old:
                 del self._calls[call_id]
+            for rows in self._neighbours.values():
+                for row in [row for row in rows.values() if row["started_at"] < mark]:
+                    del rows[row["id"]]
         return len(old)
+
+    # As a shelf of `_joining`, under the lock.
+
+    def rows(self, kind: str, ids: Collection[str]) -> dict[str, Record]:
+        there = self._neighbours[kind]
+        return {row_id: there[row_id] for row_id in ids if row_id in there}
+
+    def of_messages(self, kind: str, message_ids: Collection[str]) -> list[Record]:
+        return [row for row in self._neighbours[kind].values() if row.get("message_id") in message_ids]
+
+    def who(self, message_ids: Collection[str], call_ids: Collection[str]) -> dict[str, Record]:
+        calls = {call_id: self._calls[call_id] for call_id in call_ids if call_id in self._calls}
+        return {**calls, **self.rows(MESSAGE, message_ids)}
+
+    def put(self, kind: str, rows: Sequence[Record]) -> list[Refused]:
+        self._neighbours[kind].update((row["id"], row) for row in rows)
+        return []
 
     def close(self) -> None:
         """Nothing to let go of; the calls stay while the object lives."""
@@ -118,6 +137,19 @@ class MemoryStore:
         keys = sorted((key for key in found if after is None or key < after), reverse=True)
         return [LLMCall.from_record(found[key]) for key in keys[:limit]]
 
+    def beside(
+        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[Neighbour]:
+        rows = self._matching(filters, self._neighbours[kind])
+        found = {(row["started_at"], row["id"]): row for row in rows}
+        keys = sorted((key for key in found if after is None or key < after), reverse=True)
+        return [NEIGHBOURS[kind].from_record(found[key]) for key in keys[:limit]]
+
+    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        rows = self._matching(filters, self._neighbours[kind])
+        groups = Counter(tuple(row.get(name) for name in by) for row in rows)
+        return [(*key, count) for key, count in groups.items()] if by else [(len(rows),)]
+
     def aggregate(self, query: Query) -> list[dict[str, Any]]:
         records = self._matching(query.filters)
         period = _period(query, records)
@@ -137,11 +169,11 @@ class MemoryStore:
         ]
         return arrange(answer, query)
 
-    def _matching(self, filters: Filters) -> list[Record]:
+    def _matching(self, filters: Filters, rows: Mapping[str, Record] | None = None) -> list[Record]:
         tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
         start, end = filters.start_us, filters.end_us
         with self._lock:
-            records = list(self._calls.values())
+            records = list((self._calls if rows is None else rows).values())
         return [
             record
             for record in records
@@ -220,33 +252,3 @@ def passes(record: Record, test: Test) -> bool:
     if how == "is_not":
         return found is None or found != value
     return (found is None) == (how == "unknown")
-
-
-# --- what a store can hold -----------------------------------------------------------------------
-
-_REQUIRED: Final = ("started_at", "status")
-_TYPES: Final[dict[int, type]] = {
-    TEXT: str, LONG_TEXT: str, BOOLEAN: bool, LIST: list, MAPPING: dict,
-}  # fmt: skip
-_COLUMNS: Final = {COLUMN_OF.get(name, name): _TYPES.get(kind, int) for name, kind in FIELDS.items()}
-
-
-_TIMES: Final = {name for name, kind in FIELDS.items() if kind == TIME}
-
-
-def _ranges(column: str) -> range:
-    return TIMES_US if column in _TIMES else range(-(2**63), 2**63)
-
-
-def refusal(record: Record) -> str | None:
-    """Why a record cannot be a row, or `None` if it can."""
-    missing = [name for name in _REQUIRED if record.get(name) is None]
-    if missing:
-        return f"{missing[0]} is missing"
-    for column, value in record.items():
-        wanted = _COLUMNS.get(column)
-        if wanted is None or value is None:
-            continue
-        if not isinstance(value, wanted) or (isinstance(value, int) and value not in _ranges(column)):
-            return f"{column} cannot be {type(value).__name__} {value!r:.40}"
-    return None

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,11 +18,23 @@ from sqlmodel import SQLModel
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record
 from tokentrail.errors import StoreCorruptError
-from tokentrail.models import LLMCall, LLMPayload
-from tokentrail.stores import _engine
+from tokentrail.models import LLMCall, LLMPayload, Neighbour
+from tokentrail.models._neighbours import NEIGHBOURS
+from tokentrail.stores import _engine, _joining
 from tokentrail.stores._compile import answer, conditions
+from tokentrail.stores._neighbours import SqlShelf, Write, delete_before, table_of
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
-from tokentrail.stores.base import Appended, Position, Refused, Row, StoreReplacedError, fold, key_of
+from tokentrail.stores.base import (
+    Appended,
+    Position,
+    Refused,
+    Row,
+    StoreReplacedError,
+    apart,
+    fold,
+    key_of,
+    plus,
+)
 
 CHUNK: Final = 500
 """Ids in one statement."""
@@ -133,10 +146,12 @@ class SqlStore:
     def append(
         self, records: Sequence[Record], positions: Sequence[Position] = (), forget: Sequence[str] = ()
     ) -> Appended:
-        strongest, unfit = fold(records)
+        calls, neighbours = apart(records)
+        strongest, unfit = fold(calls)
         with self._writing() as connection:
             weaker, taken = self._take(connection, strongest)
             refused = self._replace(connection, weaker, taken)
+            beside = self._beside(connection, neighbours) if neighbours else Appended()
             for segment, position in positions:
                 connection.execute(_ADVANCE, {"segment": segment, "position": position})
             for segment in forget:
@@ -145,7 +160,11 @@ class SqlStore:
         replaced = len(weaker - bad)
         inserted = len(taken) - len(bad) - replaced
         refused = [*unfit, *refused]
-        return Appended(inserted, replaced, len(records) - inserted - replaced - len(refused), tuple(refused))
+        unchanged = len(calls) - inserted - replaced - len(refused)
+        return plus(Appended(inserted, replaced, unchanged, tuple(refused)), beside)
+
+    def _beside(self, connection: Connection, neighbours: Sequence[Record]) -> Appended:
+        return _joining.append(SqlShelf(connection, partial(self._write_each, connection)), neighbours)
 
     def _take(self, connection: Connection, strongest: dict[str, Record]) -> tuple[set[str], list[Record]]:
         """The ids whose rows give way, and the records that become rows."""
@@ -161,19 +180,26 @@ class SqlStore:
         return {record["id"] for record in taken if record["id"] in ranks}, taken
 
     def _replace(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> list[Refused]:
+        def write(some: Sequence[Record]) -> None:
+            gone = weaker if some is records else weaker & {record["id"] for record in some}
+            self._replace_all(connection, gone, some)
+
+        return self._write_each(connection, write, records)
+
+    def _write_each(self, connection: Connection, write: Write, records: Sequence[Record]) -> list[Refused]:
+        """Write records; where something is wrong with one, the healthy ones do not wait for it."""
         try:
             with connection.begin_nested():
-                self._replace_all(connection, weaker, records)
+                write(records)
         except self._mistakes() as error:
             _raise_if_unwell(error)
-            return [each for record in records if (each := self._replace_one(connection, weaker, record))]
+            return [each for record in records if (each := self._write_one(connection, write, record))]
         return []
 
-    def _replace_one(self, connection: Connection, weaker: set[str], record: Record) -> Refused | None:
-        """One record of a batch in which something is wrong; the healthy ones must not wait for it."""
+    def _write_one(self, connection: Connection, write: Write, record: Record) -> Refused | None:
         try:
             with connection.begin_nested():
-                self._replace_all(connection, weaker & {record["id"]}, [washed(record)])
+                write([washed(record)])
         except self._mistakes() as error:
             _raise_if_unwell(error)
             cause = getattr(error, "orig", None) or error
@@ -228,10 +254,11 @@ class SqlStore:
             with self._writing() as connection:
                 ids = list(connection.execute(old).scalars())
                 _delete(connection, ids)
+                more = delete_before(connection, mark, PRUNED_AT_ONCE)
                 if self._file is not None:
                     _give_back(connection)
             pruned += len(ids)
-            if len(ids) < PRUNED_AT_ONCE:
+            if len(ids) < PRUNED_AT_ONCE and not more:
                 return pruned
 
     # --- reading ---------------------------------------------------------------------------------
@@ -261,6 +288,24 @@ class SqlStore:
             statement = sa.select(LLMCall).where(*conditions(connection, filters, after=after))
             newest = statement.order_by(CALLS.c.started_at.desc(), CALLS.c.id.desc()).limit(limit)
             return list(session.execute(newest).scalars())
+
+    def beside(
+        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
+    ) -> list[Neighbour]:
+        model = NEIGHBOURS[kind]
+        columns = table_of(model).c
+        with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
+            where = conditions(connection, filters, after=after, table=table_of(model))
+            newest = sa.select(model).where(*where).order_by(columns.started_at.desc(), columns.id.desc())
+            return list(session.execute(newest.limit(limit)).scalars())
+
+    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        table = table_of(NEIGHBOURS[kind])
+        keys = [table.c[name] for name in by]
+        with self._reading() as connection:
+            where = conditions(connection, filters, table=table)
+            asked = sa.select(*keys, sa.func.count()).select_from(table).where(*where).group_by(*keys)
+            return [tuple(row) for row in connection.execute(asked)]
 
     def aggregate(self, query: Query) -> list[dict[str, Any]]:
         with self._reading() as connection:

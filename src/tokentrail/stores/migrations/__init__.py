@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSIONS: Final = ("0001", "0002")
+VERSIONS: Final = ("0001", "0002", "0003")
 """Every revision, oldest first. The last one is what this tokentrail writes."""
 
 VERSION_TABLE: Final = "tokentrail_schema"
