@@ -13,8 +13,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlmodel import Session, SQLModel, create_engine, func, select
 
+from tokentrail._neighbours import FIELDS_OF
 from tokentrail._records import COLUMN_OF, FIELDS, to_us
 from tokentrail.models import LLMCall
+from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import open_store
 from tokentrail.stores.migrations import VERSIONS
 
@@ -63,6 +65,16 @@ def test_the_table_and_the_fields_line_up() -> None:
     assert list(LLMCall.model_fields) == list(FIELDS)
     for name, column in zip(FIELDS, columns, strict=True):
         assert sa.inspect(LLMCall).attrs[name].columns[0].name == column
+
+
+@pytest.mark.parametrize("kind", FIELDS_OF)
+def test_the_tables_of_neighbours_and_their_fields_line_up(kind: str) -> None:
+    """Every public field of a kind is an attribute and a column of its table, and there are no others."""
+    model: Any = NEIGHBOURS[kind]
+    assert model.__tablename__ == kind
+    assert set(model.model_fields) == set(FIELDS_OF[kind])
+    for name in FIELDS_OF[kind]:
+        assert sa.inspect(model).attrs[name].columns[0].name == COLUMN_OF.get(name, name)
 
 
 def test_the_database_and_the_models_line_up(engine: sa.Engine) -> None:

@@ -204,7 +204,7 @@ def inherited(row: Record, *sources: Mapping[str, Any] | None) -> Record:
         name: source[name]
         for source in reversed(sources)
         if source is not None
-        for name in INHERITED
+        for name in (*INHERITED, "message_id")
         if source.get(name) is not None
     }
     return {**filled, **row}

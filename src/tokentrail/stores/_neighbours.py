@@ -51,11 +51,12 @@ class SqlShelf:
         return found
 
     def who(self, message_ids: Collection[str], call_ids: Collection[str]) -> dict[str, Any]:
-        return {**self._who(LLMCall, call_ids), **self._who(Message, message_ids)}
+        calls = self._who(LLMCall, call_ids, (*INHERITED, "message_id"))
+        return {**calls, **self._who(Message, message_ids, INHERITED)}
 
-    def _who(self, model: Any, ids: Collection[str]) -> dict[str, Any]:
+    def _who(self, model: Any, ids: Collection[str], names: Sequence[str]) -> dict[str, Any]:
         columns = table_of(model).c
-        asked = sa.select(columns.id, *(columns[name] for name in INHERITED))
+        asked = sa.select(columns.id, *(columns[name] for name in names))
         return {
             row["id"]: row
             for chunk in _chunks(ids)

@@ -37,8 +37,9 @@ def upgrade() -> None:
         *_told(),
         *_texts("parent_id", "role"),
         sa.Column("status", TEXT, nullable=False),
-        *_texts("level", "message_content", "variables"),
+        *_texts("level", "message_content"),
         sa.Column("content_bytes", INT64),
+        *_texts("variables"),
     )
     _table(
         "feedback",
@@ -78,8 +79,8 @@ def _table(name: str, *columns: sa.Column[Any]) -> None:
 
 
 def _told() -> list[sa.Column[Any]]:
-    names = _texts("client_name", "agent_name", "user_name", "platform", "stamps")
-    return [*names, sa.Column("updated_at", TIME)]
+    names = _texts("client_name", "agent_name", "user_name", "platform")
+    return [*names, sa.Column("updated_at", TIME), *_texts("stamps")]
 
 
 def _texts(*names: str) -> list[sa.Column[Any]]:
