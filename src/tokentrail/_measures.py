@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from tokentrail._records import COLUMN_OF, FAILED, FIELDS, INTEGER, SCALES
+from tokentrail._records import COLUMN_OF, FAILED, FIELDS, INTEGER, SCALES, TIME
 
 Test = tuple[str, str, Any]
-"""(column, `in` | `is` | `is_not` | `known` | `unknown`, value); unknown `is_not` anything."""
+"""(column, how, value). How: `in` | `is` | `is_not` (which what is unknown is) | `known` | `unknown` |
+`at_least` | `before` (another column) | `has` (a flag, or one of its family: `invalid` is in
+`["invalid:input_tokens"]`)."""
 
 
 class Measure(NamedTuple):
@@ -36,6 +38,8 @@ _STOPPED: Final[Test] = ("status", "in", ("cancelled", "abandoned", "interrupted
 _PACED: Final = (_SUCCESS, _BILLED, ("duration_us", "known", None), ("output_tokens", "known", None))
 _ESTIMATED: Final[Test] = ("usage_source", "in", ("estimated",))
 _STREAMED: Final[Test] = ("is_streaming", "is", True)
+_AGAIN: Final[Test] = ("attempt_kind", "in", ("retry", "fallback"))
+_LONE: Final[Test] = ("operation_id", "unknown", None)
 
 _TOKENS: Final = ("input_tokens", "output_tokens", "total_tokens")
 _PARTS: Final = (
@@ -45,6 +49,8 @@ _PARTS: Final = (
 
 GENERATION: Final = "generation_us"
 """Not a column: the duration without the time to the first token, where that is known."""
+SIZE: Final = "size_bytes"
+"""Not a column: bytes of request and response together; what is not known of them counts as nothing."""
 
 
 def _count(*when: Test) -> Measure:
@@ -53,6 +59,10 @@ def _count(*when: Test) -> Measure:
 
 def _sum(name: str, *when: Test, of: str = "calls") -> Measure:
     return Measure("sum", COLUMN_OF.get(name, name), when, of, FIELDS[name])
+
+
+def _flagged(flag: str) -> Measure:
+    return _count(("usage_flags", "has", flag))
 
 
 def _extreme(op: str, name: str) -> Measure:
@@ -107,6 +117,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "first_token_calls": _count(("time_to_first_token_us", "known", None)),
     "first_started_at": _extreme("min", "started_at"),
     "last_started_at": _extreme("max", "started_at"),
+    "last_ended_at": _extreme("max", "ended_at"),
     # speed: tokens of successful answers over the time they took to write
     "paced_calls": _count(*_PACED),
     "paced_tokens": _sum("output_tokens", *_PACED, of="paced_calls"),
@@ -125,10 +136,36 @@ MEASURES: Final[Mapping[str, Measure]] = {
         )
     },
     "max_request_bytes": _extreme("max", "request_bytes"),
+    "max_response_bytes": _extreme("max", "response_bytes"),
+    "request_sized_calls": _count(("request_bytes", "known", None)),
+    "response_sized_calls": _count(("response_bytes", "known", None)),
     # how many different
     "sessions": Measure("distinct", "session_id"),
     "users": Measure("distinct", "user_id"),
     "models": Measure("distinct", "model"),
+    "messages": Measure("distinct", "message_id"),
+    # what the user asked for, which may need several calls
+    "operations": Measure("distinct", "operation_id"),
+    "successful_operations": Measure("distinct", "operation_id", (_SUCCESS,)),
+    "finished_operations": Measure("distinct", "operation_id", (("status", "in", ("success", *FAILED)),)),
+    "retried_operations": Measure("distinct", "operation_id", (_AGAIN,)),
+    "lone_calls": _count(_LONE),
+    "lone_success_calls": _count(_LONE, _SUCCESS),
+    "lone_error_calls": _count(_LONE, _FAILED),
+    "retry_calls": _count(("attempt_kind", "in", ("retry",))),
+    "fallback_calls": _count(("attempt_kind", "in", ("fallback",))),
+    # what is wrong with what was recorded
+    "missing_usage_stream_calls": _count(_BILLED, _SUCCESS, _STREAMED, ("total_tokens", "unknown", None)),
+    "missing_usage_other_calls": _count(
+        _BILLED, _SUCCESS, ("is_streaming", "is_not", True), ("total_tokens", "unknown", None)
+    ),
+    "unpriced_calls": _count(("cost_nanos", "unknown", None), ("total_tokens", "known", None)),
+    "unnamed_calls": _count(("model", "unknown", None)),
+    "backward_calls": _count(("ended_at", "before", "started_at")),
+    **{
+        f"{flag}_calls": _flagged(flag)
+        for flag in ("total_mismatch", "parts_added", "invalid", "negative", "usage_not_mapping", "warning")
+    },
 }  # fmt: skip
 """Name → measure. Stores answer in storage units; `public` turns them into dollars and milliseconds."""
 
@@ -136,7 +173,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
 def public(name: str, value: int | None) -> int | float | None:
     """A measure in public units: dollars, milliseconds, plain counts; times stay microseconds."""
     measure = MEASURES[name]
-    if value is None or measure.op in ("count", "distinct") or measure.column == "started_at":
+    if value is None or measure.op in ("count", "distinct") or measure.kind == TIME:
         return value
     scale = SCALES.get(measure.kind)
     return value if scale is None else value / scale

@@ -194,6 +194,35 @@ def test_pages_never_overlap(store: Store) -> None:
     assert pages == everything
 
 
+def test_a_page_may_begin_later(store: Store) -> None:
+    """`offset` leaves out the newest."""
+    store.append([call(number) for number in range(5)])
+    assert [row.id for row in store.scan(filters(), limit=2, offset=1)] == ["call-0003", "call-0002"]
+    assert store.scan(filters(), limit=2, offset=5) == []
+
+
+def test_calls_that_a_measure_counts_can_be_looked_at(store: Store) -> None:
+    """The tests of a measure find the calls that it counts."""
+    store.append(
+        [
+            call(1, usage_flags=["invalid:input_tokens"], ended_at=NEW_YEAR),
+            call(2, usage_flags=["invalidated", "total_mismatch"], request_bytes=5),
+            call(3, request_bytes=4, response_bytes=2, usage_flags=[]),
+            call(4),
+        ]
+    )
+
+    def found(*when: Any, **more: Any) -> list[str]:
+        return [row.id[-1] for row in store.scan(filters(), limit=9, when=when, **more)]
+
+    for name, ids in (("invalid", "1"), ("total_mismatch", "2"), ("backward", "1"), ("warning", "")):
+        assert found(*MEASURES[f"{name}_calls"].when) == list(ids)
+    assert found(("size_bytes", "at_least", 5)) == ["3", "2"]
+    assert found(("request_bytes", "at_least", 5)) == ["2"]
+    assert found(largest="request_bytes") == ["2", "3", "4", "1"]
+    assert found(largest="size_bytes") == ["3", "2", "4", "1"]
+
+
 # --- filters -------------------------------------------------------------------------------------
 
 HOSTILE = (
@@ -345,6 +374,13 @@ OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("input_tokens", "output_tokens", "total_tokens", "reasoning_tokens"), NUMBERS),
     **dict.fromkeys(("cost_nanos", "duration_us", "time_to_first_token_us", "request_bytes"), NUMBERS),
     **{name: st.booleans() for name in ("is_streaming", "cache_hit")},
+    "ended_at": MOMENTS,
+    "response_bytes": NUMBERS,
+    "operation_id": st.sampled_from(("one", "two")),
+    "attempt_kind": st.sampled_from(("first", "retry", "fallback")),
+    "usage_flags": st.lists(
+        st.sampled_from(("invalid:total_tokens", "invalidated", "total_mismatch", "warning:50%")), max_size=2
+    ),
     "tags": st.lists(TEXTS, max_size=3, unique=True),
     "params": st.dictionaries(TEXTS, st.one_of(NUMBERS, TEXTS), max_size=2),
     "call_type": st.sampled_from(("chat", "embedding", "agent_step")),

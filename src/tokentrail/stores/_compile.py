@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Label, Select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import TableValuedAlias
 
-from tokentrail._measures import GENERATION, MEASURES, Measure, Test
+from tokentrail._measures import GENERATION, MEASURES, SIZE, Measure, Test
 from tokentrail._periods import edges, period_of, slot_of
 from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
-from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, from_us, to_us
+from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, TIME, from_us, to_us
 from tokentrail.models import LLMCall
 from tokentrail.models._columns import Int64
 
@@ -133,40 +133,53 @@ def _column(name: str, table: sa.Table = CALLS) -> ColumnElement[Any]:
 # --- measures ------------------------------------------------------------------------------------
 
 
-def _test(test: Test) -> Condition:
+def condition(test: Test) -> Condition:
+    """One test of a measure."""
     name, how, value = test
-    column = CALLS.c[name]
+    column = operand(name) if name == SIZE else CALLS.c[name]
     made: dict[str, Callable[[], Any]] = {
         "in": lambda: column.in_(value),
         "is": lambda: column.is_(value) if isinstance(value, bool) else column == value,
         "is_not": lambda: column.is_not(value),
         "known": lambda: column.is_not(None),
         "unknown": lambda: column.is_(None),
+        "at_least": lambda: column >= value,
+        "before": lambda: column < CALLS.c[value],
+        "has": lambda: _has(column, value),
     }
-    condition: Condition = made[how]()
-    return condition
+    found: Condition = made[how]()
+    return found
+
+
+def _has(column: ColumnElement[Any], flag: str) -> Condition:
+    text = sa.type_coerce(column, sa.Text)
+    return sa.or_(*(text.contains(f'"{flag}{end}', autoescape=True) for end in ('"', ":")))
 
 
 def _measure(name: str, measure: Measure) -> Label[Any]:
-    operand = _operand(measure.column)
+    value = operand(measure.column)
     if measure.op == "count":
         made = sa.func.count()
     elif measure.op == "distinct":
-        made = sa.func.count(sa.distinct(operand))
+        made = sa.func.count(sa.distinct(value))
     else:
-        made = getattr(sa.func, measure.op)(operand)
-    when = [_test(test) for test in measure.when]
+        made = getattr(sa.func, measure.op)(value)
+    when = [condition(test) for test in measure.when]
     return (made.filter(*when) if when else made).label(name)
 
 
-def _operand(column: str | None) -> ColumnElement[Any]:
+def operand(column: str | None) -> ColumnElement[Any]:
+    """What a measure adds up or compares."""
     if column is None:
         return sa.literal(1)
+    if column == SIZE:
+        sizes = (sa.func.coalesce(CALLS.c[name], 0) for name in ("request_bytes", "response_bytes"))
+        return sum(sizes, start=sa.literal(0))
     if column == GENERATION:
         first = sa.func.coalesce(sa.type_coerce(CALLS.c.time_to_first_token_us, Int64), 0)
         return sa.type_coerce(CALLS.c.duration_us, Int64) - first
     found = CALLS.c[column]
-    return found if column == "started_at" or FIELDS.get(column) == TEXT else sa.type_coerce(found, Int64)
+    return found if FIELDS.get(column) in (TEXT, TIME) else sa.type_coerce(found, Int64)
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
+from tokentrail._measures import Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import (
     BOOLEAN,
@@ -87,13 +88,25 @@ class Store(Protocol):
     def aggregate(self, query: Query) -> list[dict[str, Any]]:
         """One dict a group: the fields of `query.by`, `period`, and the measures in storage units."""
 
-    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
+    def scan(
+        self,
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+        when: Sequence[Test] = (),
+        largest: str | None = None,
+    ) -> list[LLMCall]:
         """Calls, newest first; ties by id, so that pages never overlap.
 
         Args:
             filters: which calls.
             limit: how many at most.
             after: (`started_at` in microseconds, `id`) of the last call of the page before.
+            offset: how many to leave out first.
+            when: tests that each of them passes, as a measure has them.
+            largest: a column to sort by instead, largest first and unknown last; then newest first.
         """
 
     def beside(

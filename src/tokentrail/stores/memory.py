@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
-from tokentrail._measures import GENERATION, MEASURES, Measure, Test
+from tokentrail._measures import GENERATION, MEASURES, SIZE, Measure, Test
 from tokentrail._neighbours import FIELDS_OF, MESSAGE
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Filters, Query, arrange, matcher
@@ -132,10 +132,27 @@ class MemoryStore:
             record = self._calls.get(call_id, {})
         return {name: record.get(name) for name in ("request", "response")}
 
-    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
-        found = {(record["started_at"], record["id"]): record for record in self._matching(filters)}
-        keys = sorted((key for key in found if after is None or key < after), reverse=True)
-        return [LLMCall.from_record(found[key]) for key in keys[:limit]]
+    def scan(
+        self,
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+        when: Sequence[Test] = (),
+        largest: str | None = None,
+    ) -> list[LLMCall]:
+        found = [
+            record
+            for record in self._matching(filters)
+            if (after is None or _place(record) < after) and all(passes(record, test) for test in when)
+        ]
+        found.sort(key=_place, reverse=True)
+        if largest is not None:
+            known = [record for record in found if _operand(record, largest) is not None]
+            known.sort(key=lambda record: _operand(record, largest), reverse=True)
+            found = known + [record for record in found if _operand(record, largest) is None]
+        return [LLMCall.from_record(record) for record in found[offset : offset + limit]]
 
     def beside(
         self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
@@ -190,6 +207,10 @@ def _matches(record: Record, name: str, test: Callable[[Any], bool]) -> bool:
     return test(_value(record, name))
 
 
+def _place(record: Record) -> tuple[int, str]:
+    return record["started_at"], record["id"]
+
+
 def _value(record: Record, name: str) -> Any:
     return record.get(COLUMN_OF.get(name, name))
 
@@ -235,6 +256,8 @@ def measured(measure: Measure, records: Iterable[Record]) -> int | None:
 
 
 def _operand(record: Record, column: str | None) -> Any:
+    if column == SIZE:
+        return (record.get("request_bytes") or 0) + (record.get("response_bytes") or 0)
     if column != GENERATION:
         return record.get(column or "")
     duration = record.get("duration_us")
@@ -244,9 +267,16 @@ def _operand(record: Record, column: str | None) -> Any:
 def passes(record: Record, test: Test) -> bool:
     """One test of a measure."""
     column, how, value = test
-    found = record.get(column)
+    found = _operand(record, column)
     if how == "in":
         return found in value
+    if how == "at_least":
+        return found is not None and found >= value
+    if how == "before":
+        other = record.get(value)
+        return found is not None and other is not None and found < other
+    if how == "has":
+        return any(flag == value or flag.startswith(f"{value}:") for flag in found or ())
     if how == "is":
         return found is not None and found == value
     if how == "is_not":

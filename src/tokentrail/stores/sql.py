@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
+from tokentrail._measures import Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload, Neighbour
 from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _engine, _joining
-from tokentrail.stores._compile import answer, conditions
+from tokentrail.stores._compile import answer, condition, conditions, operand
 from tokentrail.stores._neighbours import SqlShelf, Write, delete_before, table_of
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
 from tokentrail.stores.base import (
@@ -283,11 +284,23 @@ class SqlStore:
             ).first()
         return {"request": row[0] if row else None, "response": row[1] if row else None}
 
-    def scan(self, filters: Filters, *, limit: int, after: tuple[int, str] | None = None) -> list[LLMCall]:
+    def scan(
+        self,
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+        when: Sequence[Test] = (),
+        largest: str | None = None,
+    ) -> list[LLMCall]:
+        order = [CALLS.c.started_at.desc(), CALLS.c.id.desc()]
+        if largest is not None:
+            order.insert(0, operand(largest).desc().nulls_last())
         with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
-            statement = sa.select(LLMCall).where(*conditions(connection, filters, after=after))
-            newest = statement.order_by(CALLS.c.started_at.desc(), CALLS.c.id.desc()).limit(limit)
-            return list(session.execute(newest).scalars())
+            where = [*conditions(connection, filters, after=after), *map(condition, when)]
+            statement = sa.select(LLMCall).where(*where).order_by(*order).limit(limit).offset(offset)
+            return list(session.execute(statement).scalars())
 
     def beside(
         self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
