@@ -60,30 +60,88 @@ async def test_a_stream_without_usage_is_missing(rig: Rig, usage: Any, asked: bo
 
 
 async def test_estimates_for_those_who_want_them(provider: FakeProvider) -> None:
-    """With `estimate_missing`, LiteLLM's count of the texts is stored and marked."""
+    """With `estimate_missing`, LiteLLM's count of the texts is stored and marked, streamed or not."""
     rig = Rig(provider, estimate_missing=True)
     provider.script("gpt-4o", Reply(usage=MISSING))
     list(chat(rig))
     async for _ in await achat(rig):
         pass
-    for row in await rig.arows(2):
-        assert row.usage_source == "estimated"
-        assert 0 < row.input_tokens < 50
-        assert 0 < row.output_tokens < 50
+    litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
+    await litellm.acompletion(model="openai/gpt-4o", messages=HI, **rig.openai)
+    said = litellm.token_counter("gpt-4o", text=Reply().text, count_response_tokens=True)
+    asked = litellm.token_counter("gpt-4o", messages=HI)
+    for row in await rig.arows(4):
+        assert (row.usage_source, row.input_tokens, row.output_tokens) == ("estimated", asked, said)
+        assert row.cost_usd > 0
+        assert "hello" not in repr(row)
+    summary = rig.tracker.stats.token_statistics().summary
+    assert summary.estimated_total_tokens == 4 * (asked + said)
+    rig.close()
+
+
+async def test_what_is_estimated_and_what_is_not(provider: FakeProvider) -> None:
+    """Other kinds of calls too; neither what was reported, nor what was refused, nor a stream that died."""
+    rig = Rig(provider, estimate_missing=True)
+    for model in ("text-embedding-3-small", "gpt-4o"):
+        provider.script(model, Reply(usage=MISSING))
+    litellm.embedding(model="openai/text-embedding-3-small", input=["hello", "you"], **rig.openai)
+    litellm.responses(model="openai/gpt-4o", input="hello", **rig.openai)
+    stream = await achat(rig)
+    await anext(stream)
+    await stream.aclose()
+    assert [row.usage_source for row in await rig.arows(3)] == ["estimated"] * 3
+    provider.script("gpt-4o", Reply(), Reply(status=429), Reply(usage=MISSING))
+    litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
+    with pytest.raises(litellm.RateLimitError):
+        litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
+    for _ in chat(rig):
+        break
+    rows = (await rig.arows(6))[3:]
+    assert [row.usage_source for row in rows] == ["provider", "missing", "missing"]
+    rig.close()
+
+
+async def test_estimates_only_where_they_are_wanted(provider: FakeProvider) -> None:
+    """Of two ledgers with one call, the one that did not ask for guesses gets none."""
+    rig, plain = Rig(provider, estimate_missing=True), Rig(provider)
+    litellm.callbacks = [rig.logger, plain.logger]
+    provider.script("gpt-4o", Reply(usage=MISSING))
+    list(chat(rig))
+    assert (rig.row().usage_source, plain.row().usage_source) == ("estimated", "missing")
+    plain.tracker.close(5)
     rig.close()
 
 
 async def test_asking_for_usage(provider: FakeProvider) -> None:
-    """With `ask_for_usage`, a provider that tells only when asked is asked, sync and async."""
+    """With `ask_for_usage`, a provider that tells only when asked is asked, and the row says so."""
     rig = Rig(provider, ask_for_usage=True)
     provider.script("gpt-4o", Reply(usage_in="asked"))
-    mine = {"temperature": 0.5}
-    list(chat(rig, **mine))
-    async for _ in await achat(rig, **mine):
+    mine: dict[str, Any] = {"temperature": 0.5, "stream_options": {"include_obfuscation": False}}
+    list(chat(rig))
+    async for _ in await achat(rig, **copy.deepcopy(mine)):
         pass
-    for row, sent in zip(await rig.arows(2), provider.sent, strict=True):
+    list(chat(rig, **mine))
+    for row, sent in zip(await rig.arows(3), provider.sent, strict=True):
         agrees(row, sent)
-    assert mine == {"temperature": 0.5}
+        assert row.usage_flags == ["usage_asked"]
+    assert mine == {"temperature": 0.5, "stream_options": {"include_obfuscation": False}}
+    rig.close()
+
+
+def test_asking_for_usage_knows_its_place(provider: FakeProvider) -> None:
+    """Not asked: who has said what he wants, who does not stream, and who cannot be asked."""
+    rig = Rig(provider, ask_for_usage=True)
+    provider.script("gpt-4o", Reply(usage_in="asked"))
+    list(chat(rig, stream_options={"include_usage": False}))
+    list(chat(rig, stream_options={"include_usage": True}))
+    litellm.completion(model="openai/gpt-4o", messages=HI, **rig.openai)
+    list(litellm.completion(model=CLAUDE, messages=HI, stream=True, **rig.anthropic))
+    with pytest.raises(litellm.BadRequestError):
+        litellm.completion(model="what-is-this", messages=HI, stream=True)
+    refused, asked, *_ = rig.rows(5)
+    assert (refused.usage_source, asked.usage_source) == ("missing", "provider")
+    assert not any("usage_asked" in row.usage_flags for row in rig.rows(5))
+    assert "stream_options" not in provider.sent[3].body
     rig.close()
 
 

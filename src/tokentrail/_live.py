@@ -12,7 +12,7 @@ from typing import Any, Final
 from tokentrail._health import Health
 from tokentrail._records import FAILED, FINAL, PROVISIONAL, START, Record, new_id
 from tokentrail._totals import Totals
-from tokentrail._usage import COUNTS, Usage
+from tokentrail._usage import ASKED, COUNTS, Usage
 
 CLOSED_KEPT: Final = 4096
 """Ended calls remembered, so that a late witness is told from an orphan."""
@@ -335,10 +335,10 @@ def _ended(running: Running, fields: Record, now: int, clock: int, finality: int
 
 
 def _with_flags(record: Record, fields: Record) -> Record:
-    """Fields with the flags that stay: warnings always, and flags of a usage until the next one is known."""
+    """Fields with the flags that stay: those of the call always, those of a usage until the next is known."""
     before, told = record["usage_flags"], fields.get("usage_flags", ())
     if _brings_usage(fields):
-        before = [flag for flag in before if flag.startswith("warning:")]
+        before = [flag for flag in before if flag == ASKED or flag.startswith("warning:")]
     elif not told:
         return fields
     return {**fields, "usage_flags": list(dict.fromkeys((*before, *told)))}
@@ -368,7 +368,8 @@ def _blanks(record: Record, fields: Mapping[str, Any]) -> Record:
         if name not in _SETTLED and name not in _USAGE_COLUMNS and name not in record
     }
     if _brings_usage(fields) and not _brings_usage(record):
-        blanks.update((name, value) for name, value in fields.items() if name in _USAGE_COLUMNS)
+        told = _with_flags(record, dict(fields)) if "usage_flags" in record else fields
+        blanks.update((name, value) for name, value in told.items() if name in _USAGE_COLUMNS)
     if "seen_by" in fields and not set(fields["seen_by"]) <= set(record.get("seen_by", ())):
         blanks["seen_by"] = _union(record, dict(fields))
     return blanks

@@ -19,7 +19,8 @@ class Usage(NamedTuple):
     `None` means not reported; `0` means reported as zero. Further kinds of tokens, and other counts a
     provider sends, are in `details`. `flags` names what was wrong or derived: `missing_usage`,
     `usage_not_mapping`, `derived_total`, `total_mismatch`, `split_unknown`, `parts_added`,
-    `invalid:<field>`, `negative:<field>`.
+    `invalid:<field>`, `negative:<field>`. `usage_asked` on a row: a door has changed the request so that its
+    stream tells the usage.
 
     A named tuple and not a dataclass: it is made on the caller's hot path, at a quarter of the cost.
     """
@@ -62,6 +63,9 @@ class Usage(NamedTuple):
 
 COUNTS: tuple[str, ...] = Usage._fields[:8]
 """The eight counts, in the order of the columns that hold them."""
+
+ASKED = "usage_asked"
+"""The flag of a call whose request was changed so that its stream tells the usage."""
 
 MISSING = Usage(flags=("missing_usage",))
 """Nothing was reported."""

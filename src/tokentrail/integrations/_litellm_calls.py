@@ -130,15 +130,25 @@ class Attempt:
         status: str,
         *,
         usage: Usage = MISSING,
+        guess: Usage = MISSING,
         error: BaseException | str | None = None,
         response: object = None,
         **fields: Any,
     ) -> None:
-        """End the call in every tracker. The first end wins there; this may be said twice."""
+        """End the call in every tracker. The first end wins there; this may be said twice.
+
+        Args:
+            status: how it ended.
+            usage: what the provider has reported.
+            guess: what it may have been, for trackers that want to know.
+            error: why it failed.
+            response: the answer.
+            fields: columns of `LLMCall`, in public units.
+        """
         if not self.ours:
             return
-        if usage.reported:
-            self.usage = usage
+        if usage.reported or guess.reported:
+            self.usage = usage if usage.reported else guess
         if "model" in fields:
             fields["model"] = bare_model(fields["model"], self.provider)
         if self.private or status != "success":
@@ -150,11 +160,16 @@ class Attempt:
             fields = {name: value for name, value in fields.items() if name in _UNNAMED}
         if self.clock is not None:
             fields.setdefault("duration_ms", (time.perf_counter_ns() - self.clock) / 1e6)
+        if error is not None:
+            fields = {**_without_answer(error), **fields}
         for tracker, call_id in self.calls:
+            known: dict[str, Any] = {"usage": usage, **fields}
+            if guess.reported and not usage.reported and tracker.settings.estimate_missing:
+                known.update(usage=guess, usage_source="estimated")
             if error is not None:
-                tracker.fail(call_id, error, usage=usage, **{**_without_answer(error), **fields})
+                tracker.fail(call_id, error, **known)
             else:
-                tracker.finish(call_id, status=status, usage=usage, response=response, **fields)
+                tracker.finish(call_id, status=status, response=response, **known)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
         """A copy of a stream or logging object is nobody's call."""

@@ -17,6 +17,7 @@ from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import HIT
 from tokentrail.integrations._litellm_calls import Attempt, find, remember
 from tokentrail.integrations._litellm_details import Details, kind_of
+from tokentrail.integrations._litellm_estimates import estimate
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of
 from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
 from tokentrail.integrations._litellm_usage import (
@@ -77,7 +78,9 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
         usage = _usage(details, response)
         if details.get("call_type") not in COST_IS_STAMPED and details.get("stream") is not True:
             fields.update(stated_cost(usage_in(response)))
-    attempt.end("success", usage=usage, response=response, **{**fields, **_duration(timing, cached)})
+    guess = estimate(attempt, usage, details, [response])
+    fields.update(_duration(timing, cached))
+    attempt.end("success", usage=usage, guess=guess, response=response, **fields)
 
 
 def failed(details: Details, tracker: Tracker, *, hooks: bool, **timing: Any) -> None:
@@ -129,7 +132,7 @@ def _fill(attempt: Attempt, response: object) -> None:
         return
     usage = read_usage(usage_in(response))
     if usage.reported:
-        attempt.end("success", usage=usage, usage_source="estimated")
+        attempt.end("success", guess=usage)
 
 
 def _usage(details: Details, response: object) -> Usage:

@@ -23,9 +23,11 @@ from typing import Any, Final, Protocol
 from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._tracker import Tracker
+from tokentrail._usage import ASKED
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_calls import Attempt, remember
 from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_estimates import estimate
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of, note_tries, tries_of
 from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
 from tokentrail.integrations._litellm_usage import (
@@ -53,7 +55,7 @@ class Doors(Protocol):
     def trackers(self) -> Iterable[Tracker]:
         """The trackers of the doors that LiteLLM knows now."""
 
-    def takes_stream_options(self, model: str) -> bool:
+    def takes_stream_options(self, model: str, provider: str | None) -> bool:
         """Whether the provider of a model understands `stream_options`."""
 
 
@@ -69,9 +71,10 @@ def enter(doors: Doors, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     details = getattr(logging, "model_call_details", None)
     if not isinstance(details, dict):
         return None
+    model = kwargs.get("model", args[0] if args else None)
+    frame = Frame(doors, kind, model, logging, details)
     if kwargs.get("stream") is True and doors.ask_for_usage:
-        _ask_for_usage(kind, args, kwargs, doors)
-    frame = Frame(doors, kind, kwargs.get("model", args[0] if args else None), logging, details)
+        frame.asked = _ask_for_usage(kind, model, kwargs, doors)
     frame.mock = kwargs.get("mock_response") is not None
     return frame
 
@@ -102,8 +105,8 @@ class Frame:
     """One run of one of LiteLLM's functions."""
 
     __slots__ = (
-        "around", "attempt", "before", "below", "clock", "details", "doors", "fields", "kind", "logging",
-        "mock", "model", "raw", "seen", "token",
+        "around", "asked", "attempt", "before", "below", "clock", "details", "doors", "fields", "kind",
+        "logging", "mock", "model", "raw", "seen", "token",
     )  # fmt: skip
 
     def __init__(self, doors: Doors, kind: str, model: object, logging: Any, details: Details) -> None:
@@ -116,6 +119,8 @@ class Frame:
         """Whether an attempt was made here or in a frame inside."""
         self.clock = time.perf_counter_ns()
         self.mock = False
+        self.asked = False
+        """Whether we have changed the request so that its stream tells the usage."""
         self.raw: object = None
         """The provider's own answer, if it is known."""
         self.before = details.get(_RAW)
@@ -165,6 +170,8 @@ class Frame:
             self.attempt = Attempt(details, self.kind)
             self.attempt.mock = self.attempt.mock or self.mock
             self.fields, tries = fields_of(details, self.kind, self.model, tries_of(self.logging))
+            if self.asked:
+                self.fields["usage_flags"] = [ASKED]
             note_tries(self.logging, tries)
             remember(details, self.attempt)
             frame: Frame | None = self
@@ -241,13 +248,20 @@ def _living(frame: Frame | None) -> Frame | None:
     return frame
 
 
-def _ask_for_usage(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], doors: Doors) -> None:
-    """Ask the provider to tell the usage of a stream. `kwargs` are this call's own, not the caller's."""
-    model = kwargs.get("model", args[0] if args else None)
-    if kind != "chat" or kwargs.get("stream_options") is not None:
-        return
-    if isinstance(model, str) and doors.takes_stream_options(model):
-        kwargs["stream_options"] = {"include_usage": True}
+def _ask_for_usage(kind: str, model: object, kwargs: dict[str, Any], doors: Doors) -> bool:
+    """Ask the provider to tell the usage of a stream; whether that was not done anyway.
+
+    `kwargs` are this call's own, what is in them is the caller's.
+    """
+    options = kwargs.get("stream_options") or {}
+    if kind != "chat" or not isinstance(model, str):
+        return False
+    if not isinstance(options, dict) or "include_usage" in options:
+        return False
+    if not doors.takes_stream_options(model, kwargs.get("custom_llm_provider")):
+        return False
+    kwargs["stream_options"] = {**options, "include_usage": True}
+    return True
 
 
 def _succeeded(attempt: Attempt, result: object, raw: object, details: Details) -> None:
@@ -255,4 +269,5 @@ def _succeeded(attempt: Attempt, result: object, raw: object, details: Details) 
     fields = answer_fields(result)
     if details.get("call_type") not in COST_IS_STAMPED:
         fields.update(stated_cost(getattr(result, "usage", None)))
-    attempt.end("success", usage=usage, response=result, **fields)
+    guess = estimate(attempt, usage, details, [result])
+    attempt.end("success", usage=usage, guess=guess, response=result, **fields)

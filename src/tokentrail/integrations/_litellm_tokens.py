@@ -19,13 +19,13 @@ from tokentrail._health import Health
 from tokentrail._usage import Usage
 from tokentrail.integrations._litellm_calls import Attempt
 from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_estimates import of_stream
 from tokentrail.integrations._litellm_sse import SseReader
 from tokentrail.integrations._litellm_usage import (
     answer_fields,
     field,
     finish_reason,
     has_content,
-    read_usage,
     stated_cost,
     text_of,
     usage_of_chunks,
@@ -116,27 +116,32 @@ class Token:
         """The stream was read to its end."""
         usage, payload = self._usage(stream)
         fields = self._fields(stream)
+        seen = self._seen()
         failed, truncated = _failed(stream), None if usage.reported else _truncated(stream, self.sse)
         for attempt in self._take():
+            guess = of_stream(attempt, usage, stream, seen)
             if failed is not None:
-                attempt.end("error", error=failed, usage=usage, **fields)
+                attempt.end("error", error=failed, usage=usage, guess=guess, **fields)
             elif truncated is not None and not attempt.mock:
-                attempt.end(
-                    "error", error=truncated, usage=usage, **{**fields, "error_type": "StreamTruncated"}
-                )
+                fields["error_type"] = "StreamTruncated"
+                attempt.end("error", error=truncated, usage=usage, guess=guess, **fields)
             else:
-                self._succeeded(attempt, usage, payload, fields, stream)
+                stated = stated_cost(payload) if self.cost else {}
+                answer = self._answer(attempt)
+                attempt.end("success", usage=usage, guess=guess, response=answer, **{**fields, **stated})
 
     def broke(self, stream: Any, error: BaseException) -> None:
         """Reading has raised."""
         usage, _ = self._usage(stream)
         fields = self._fields(stream)
         error = _cause(error)
+        seen = self._seen()
         for attempt in self._take():
+            guess = of_stream(attempt, usage, stream, seen)
             if isinstance(error, Exception):
-                attempt.end("error", error=error, usage=usage, **fields)
+                attempt.end("error", error=error, usage=usage, guess=guess, **fields)
             else:
-                attempt.end("cancelled", usage=usage, **fields)
+                attempt.end("cancelled", usage=usage, guess=guess, **fields)
 
     def closed(self, stream: Any) -> None:
         """The reader has closed the stream."""
@@ -155,16 +160,6 @@ class Token:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _succeeded(
-        self, attempt: Attempt, usage: Usage, payload: object, fields: dict[str, Any], stream: Any
-    ) -> None:
-        if self.cost:
-            fields = {**fields, **stated_cost(payload)}
-        if not usage.reported and attempt.wants_estimate and self.chunks:
-            usage = _estimate(self.chunks, stream)
-            fields = {**fields, "usage_source": "estimated"}
-        attempt.end("success", usage=usage, response=self._answer(attempt), **fields)
-
     def _stop(self, status: str, stream: Any) -> None:
         """Nobody reads on; whoever has read the finish reason has read the answer."""
         usage, payload = self._usage(stream)
@@ -172,8 +167,10 @@ class Token:
         if self.cost:
             fields.update(stated_cost(payload))
         status = "success" if self._was_finished() else status
+        seen = [] if stream is None else self._seen()  # a finaliser is no place to count in
         for attempt in self._take():
-            attempt.end(status, usage=usage, response=self._answer(attempt), **fields)
+            guess = of_stream(attempt, usage, stream, seen)
+            attempt.end(status, usage=usage, guess=guess, response=self._answer(attempt), **fields)
 
     def _take(self) -> Iterator[Attempt]:
         """The attempts still to be ended; each is given once, whoever asks."""
@@ -189,6 +186,9 @@ class Token:
 
     def _read(self) -> list[Any]:
         return [self.last] if not self.chunks else self.chunks
+
+    def _seen(self) -> list[Any]:
+        return self.chunks or ([] if self.last is None else [self.last])
 
     def _usage(self, stream: Any) -> tuple[Usage, Any]:
         if self.sse is not None:
@@ -274,15 +274,3 @@ def _failed(stream: Any) -> str | None:
         return None
     error = field(field(completed, "response"), "error")
     return str(field(error, "message") or "response.failed")
-
-
-def _estimate(chunks: list[Any], stream: Any) -> Usage:
-    """LiteLLM's own count of the texts, for those who prefer a guess to nothing."""
-    import litellm
-
-    model, messages = getattr(stream, "model", ""), getattr(stream, "messages", None)
-    text = text_of(chunks)["content"]
-    return read_usage({
-        "prompt_tokens": litellm.token_counter(model=model, messages=messages) if messages else None,
-        "completion_tokens": litellm.token_counter(model=model, text=text, count_response_tokens=True),
-    })  # fmt: skip

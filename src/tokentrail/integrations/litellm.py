@@ -161,8 +161,12 @@ class _Doors:
     def trackers(self) -> list[Tracker]:
         return list(dict.fromkeys(logger.tracker for logger in _registered()))
 
-    def takes_stream_options(self, model: str) -> bool:
-        return "stream_options" in (litellm.get_supported_openai_params(model=model) or ())
+    def takes_stream_options(self, model: str, provider: str | None) -> bool:
+        try:
+            known = litellm.get_supported_openai_params(model=model, custom_llm_provider=provider)
+        except litellm.exceptions.BadRequestError:  # a model that LiteLLM cannot place
+            return False
+        return "stream_options" in (known or ())
 
 
 def _registered() -> list[TokentrailLogger]:

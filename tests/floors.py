@@ -1,0 +1,27 @@
+"""Prints the oldest libraries that `pyproject.toml` allows behind our doors, as pip's requirements.
+
+`make test-floors` installs these; `python tests/floors.py litellm` prints one.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+PYPROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"
+LIBRARIES: Final = ("litellm", "langchain-core", "langchain", "langchain-openai", "langchain-litellm")
+
+
+def floors() -> dict[str, str]:
+    """Library → the oldest version that is allowed."""
+    extras = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = [one.partition(">=") for extra in extras.values() for one in extra]
+    known = {name: rest.partition(",")[0] for name, _, rest in wanted if rest}
+    return {name: known[name] for name in LIBRARIES}
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or LIBRARIES
+    sys.stdout.write("".join(f"{name}=={version}\n" for name, version in floors().items() if name in asked))
