@@ -6,24 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
-from tokentrail._query import Filters
 from tokentrail._stats._arguments import FilterArguments
+from tokentrail._stats._asking import Asking
 
 if TYPE_CHECKING:
     import polars
 
     from tokentrail._export import Export, Progress
-    from tokentrail.stores.base import Store
 
 
-class Exports:
+class Exports(Asking):
     """`Stats`, the part that exports."""
-
-    def _begin(self, **where: Any) -> Filters:
-        raise NotImplementedError
-
-    def _opened(self) -> Store:
-        raise NotImplementedError
 
     def export(
         self,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
-from tokentrail._health import Health
 from tokentrail._measures import public
-from tokentrail._query import Filters, Query, filters
-from tokentrail._records import from_us, now_us
-from tokentrail._settings import absolute_url, load_settings
+from tokentrail._query import Filters
+from tokentrail._records import from_us
 from tokentrail._stats._amounts import (
     AMOUNTS,
     NOTHING,
@@ -23,13 +19,11 @@ from tokentrail._stats._amounts import (
     model_details,
     model_usage,
     overview,
-    settled,
     summary,
 )
 from tokentrail._stats._answers import (
     Breakdown,
     BreakdownItem,
-    CallPage,
     DetailedStats,
     ErrorStatistics,
     Latency,
@@ -40,33 +34,25 @@ from tokentrail._stats._answers import (
     UsageStats,
 )
 from tokentrail._stats._arguments import (
-    MOST_CALLS,
     MOST_GROUPS,
     Field,
     Fields,
     FilterArguments,
     Granularity,
     Groups,
-    PageSize,
     WindowArguments,
 )
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
-from tokentrail._stats._places import cursor_after, place_of, window
+from tokentrail._stats._lists import Lists
+from tokentrail._stats._places import window
 from tokentrail.errors import QueryError
-from tokentrail.models import LLMCall
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from tokentrail._pricing import Pricer
-    from tokentrail.stores.base import Store
 
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats(Exports):
+class Stats(Lists, Exports):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a
@@ -86,72 +72,6 @@ class Stats(Exports):
         QueryError: by any question: a parameter is wrong, and the sentence names it.
         StoreError: by any question: the store cannot be opened or read.
     """
-
-    def __init__(
-        self,
-        store: str | Engine | Store,
-        *,
-        before_question: Callable[[], object] | None = None,
-        now: Callable[[], int] = now_us,
-    ) -> None:
-        self._source = store
-        self._store: Store | None = None
-        self._opening = threading.Lock()
-        self._before = self._import_pending if before_question is None else before_question
-        self._now = now
-        self._health = Health()
-        self._pricer: Pricer | None = None
-
-    # --- the store -------------------------------------------------------------------------------
-
-    def _opened(self) -> Store:
-        with self._opening:
-            if self._store is None:
-                self._store = _open(self._source)
-            return self._store
-
-    def _import_pending(self) -> None:
-        url = self._opened().url
-        if url.startswith("memory:"):
-            return
-        from tokentrail._pricing import Pricer
-        from tokentrail._writer import import_pending
-
-        if self._pricer is None:
-            self._pricer = Pricer(health=self._health)
-        import_pending(
-            url,
-            load_settings().data_dir,
-            open_store=self._opened,
-            price=self._pricer.price,
-            health=self._health,
-            close=False,
-        )
-
-    def query(self, question: Query) -> list[dict[str, Any]]:
-        """Ask anything: one dict a group, in public units.
-
-        A measure that nothing was known for is `None`; `period` is the beginning of a period.
-        """
-        self._before()
-        return [_public(group, question) for group in self._opened().aggregate(question)]
-
-    def _begin(self, **where: Any) -> Filters:
-        """The filters of a question; and everything that was recorded before it is in the store."""
-        asked = filters(**where)
-        self._before()
-        return asked
-
-    def _groups(self, measures: Iterable[str], asked: Filters, **query: Any) -> list[dict[str, Any]]:
-        question = Query(measures=tuple(measures), filters=asked, **query)
-        return [settled(group) for group in self._opened().aggregate(question)]
-
-    def close(self) -> None:
-        """Let go of the store, if this object opened it."""
-        with self._opening:
-            if self._store is not None and self._store is not self._source:
-                self._store.close()
-            self._store = None
 
     # --- totals ----------------------------------------------------------------------------------
 
@@ -306,51 +226,6 @@ class Stats(Exports):
         asked = self._begin(**where)
         return error_statistics(self._groups, asked, limit)
 
-    # --- single calls ----------------------------------------------------------------------------
-
-    def calls(
-        self, limit: PageSize = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
-    ) -> CallPage:
-        """Calls, newest first, page by page.
-
-        Args:
-            limit: how many; at most 10,000.
-            cursor: `next_cursor` of the page before. Pages never overlap, whatever is written meanwhile.
-            where: filters.
-        """
-        if limit < 1:
-            raise QueryError(f"limit: {limit} is below 1.")
-        asked = self._begin(**where)
-        most = min(limit, MOST_CALLS)
-        after = None if cursor is None else place_of(cursor)
-        (all_calls,) = self._groups(("calls",), asked)
-        items = self._opened().scan(asked, limit=most + 1, after=after)
-        page = items[:most]
-        return CallPage(
-            items=page,
-            total=all_calls["calls"],
-            limit=most,
-            next_cursor=cursor_after(page[-1]) if len(items) > most else None,
-        )
-
-    def find(self, *, limit: int = 100, **where: Any) -> list[LLMCall]:
-        """Calls, newest first, by any field of theirs that is a text or true or false."""
-        return self._opened().scan(self._begin(**where), limit=limit)
-
-    def call(self, call_id: str) -> LLMCall | None:
-        """One ended call by its id, or `None`.
-
-        Args:
-            call_id: `id` of the call.
-        """
-        self._before()
-        return self._opened().get(call_id)
-
-    def payload(self, call_id: str) -> dict[str, str | None]:
-        """`request` and `response` of a call as JSON text; `None` where nothing was captured."""
-        self._before()
-        return self._opened().payload(call_id)
-
     # --- in the words of `UsageInfo` -------------------------------------------------------------
 
     def usage_stats(self, **where: Unpack[FilterArguments]) -> UsageStats:
@@ -381,32 +256,6 @@ class Stats(Exports):
             total_requests=sum(group["calls"] for group in models),
             models=[model_details(group) for group in models],
         )
-
-
-# --- pieces --------------------------------------------------------------------------------------
-
-
-def _open(source: str | Engine | Store) -> Store:
-    from tokentrail.stores import open_store
-    from tokentrail.stores.base import Store
-
-    if isinstance(source, str):
-        return open_store(absolute_url(source, load_settings().data_dir))
-    if isinstance(source, Store):
-        return source
-    from tokentrail.stores.sql import SqlStore
-
-    return SqlStore(source)
-
-
-def _public(group: Mapping[str, Any], question: Query) -> dict[str, Any]:
-    shown: dict[str, Any] = {name: group[name] for name in question.by}
-    if question.granularity is not None:
-        shown = {"period": from_us(group["period"]).astimezone(question.filters.zone), **shown}
-    for name in question.measures:
-        value: Any = public(name, group[name])
-        shown[name] = from_us(value) if value is not None and name.endswith("_started_at") else value
-    return shown
 
 
 def _shown(asked: Filters, moment: int | None) -> datetime | None:

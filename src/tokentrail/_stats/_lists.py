@@ -1,0 +1,59 @@
+"""Questions whose answers are rows: calls, page by page."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from tokentrail._stats._answers import CallPage
+from tokentrail._stats._arguments import MOST_CALLS, FilterArguments, PageSize
+from tokentrail._stats._asking import Asking
+from tokentrail._stats._places import cursor_after, place_of
+from tokentrail.errors import QueryError
+from tokentrail.models import LLMCall
+
+
+class Lists(Asking):
+    """`Stats`, the part that lists."""
+
+    def calls(
+        self, limit: PageSize = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
+    ) -> CallPage:
+        """Calls, newest first, page by page.
+
+        Args:
+            limit: how many; at most 10,000.
+            cursor: `next_cursor` of the page before. Pages never overlap, whatever is written meanwhile.
+            where: filters.
+        """
+        if limit < 1:
+            raise QueryError(f"limit: {limit} is below 1.")
+        asked = self._begin(**where)
+        most = min(limit, MOST_CALLS)
+        after = None if cursor is None else place_of(cursor)
+        (all_calls,) = self._groups(("calls",), asked)
+        items = self._opened().scan(asked, limit=most + 1, after=after)
+        page = items[:most]
+        return CallPage(
+            items=page,
+            total=all_calls["calls"],
+            limit=most,
+            next_cursor=cursor_after(page[-1]) if len(items) > most else None,
+        )
+
+    def find(self, *, limit: int = 100, **where: Any) -> list[LLMCall]:
+        """Calls, newest first, by any field of theirs that is a text or true or false."""
+        return self._opened().scan(self._begin(**where), limit=limit)
+
+    def call(self, call_id: str) -> LLMCall | None:
+        """One ended call by its id, or `None`.
+
+        Args:
+            call_id: `id` of the call.
+        """
+        self._before()
+        return self._opened().get(call_id)
+
+    def payload(self, call_id: str) -> dict[str, str | None]:
+        """`request` and `response` of a call as JSON text; `None` where nothing was captured."""
+        self._before()
+        return self._opened().payload(call_id)
