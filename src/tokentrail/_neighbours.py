@@ -112,6 +112,8 @@ def joined(old: Record | None, told: Record) -> Record | None:
             return None
         return {name: value for name, value in told.items() if name in COLUMNS_OF[kind]}
     new = _telling(kind, told)
+    if not new.get("stamps") and kind != SESSION:
+        return None
     row = new if old is None else _join(kind, old, new)
     row = _settled(kind, row)
     return None if row == old else row
@@ -130,7 +132,7 @@ def _telling(kind: str, told: Record) -> Record:
     if kind == SESSION:
         row["last_activity"] = told.get("last_activity", moment)
         row.setdefault("started_at", row["last_activity"])
-        del row["stamps"]["started_at"]
+        row["stamps"].pop("started_at", None)
     if row.get("feedback_type") == "cancel":
         row["cancelled_at"] = moment
     return row
@@ -164,17 +166,18 @@ def _strength(kind: str, name: str, value: Any, stamp: int) -> tuple[bool, int, 
 def _settled(kind: str, row: Record) -> Record:
     """What follows from what was told: a cancellation forgets all before it; every row has its times."""
     cancelled = row.get("cancelled_at")
-    stamps: dict[str, int] = row["stamps"]
+    stamps: dict[str, int] = row.get("stamps", {})
     if cancelled is not None:
         stamps = {name: moment for name, moment in stamps.items() if moment > cancelled}
         row = {
             name: value
             for name, value in row.items()
-            if name in stamps or name in _FIXED[kind] or name in _DERIVED
+            if name in stamps or name in _FIXED[kind] or name in ("cancelled_at", "updated_at")
         }
     moments = [*stamps.values(), *(() if cancelled is None else (cancelled,))]
     moments += [row["last_activity"]] if kind == SESSION else []
-    row = {**row, "stamps": stamps, "updated_at": max(moments)}
+    row = {**row, "updated_at": max(moments)}
+    row.update({"stamps": stamps} if stamps else {})
     if "started_at" not in stamps and kind != SESSION:
         row["started_at"] = min(moments)
     if kind == MESSAGE and "status" not in stamps:

@@ -19,7 +19,7 @@ from tokentrail._health import Health
 from tokentrail._live import CLOSED_KEPT
 from tokentrail._neighbours import INHERITED, TOOL_CALL
 from tokentrail._recorder import Recorder
-from tokentrail._records import FINAL, PROVISIONAL, START, Record, new_id, now_us, to_us
+from tokentrail._records import FINAL, PROVISIONAL, START, Record, new_id, now_us
 from tokentrail._redact import clean_content, clean_text
 from tokentrail._settings import Settings
 
@@ -140,19 +140,23 @@ class ToolRecorder(Recorder):
             The id of the tool call.
         """
         now = now_us()
-        begun = now if started_at is None else to_us(started_at)
-        call_id = str(fields.pop("id", None) or new_id(begun))
+        call_id = str(fields.pop("id", None) or new_id(now))
         if not self._enabled:
             return call_id
         with self._guard_tool:
             if error is not None:
                 status = status if status != "success" else "timeout" if is_timeout(error) else "error"
                 fields = {**self._described(error), **fields}
-            record = self._beside(TOOL_CALL, {**fields, "tool_name": name, "status": status})
-            record.update(id=call_id, finality=FINAL, started_at=begun, created_at=now)
+            fields.update(tool_name=name, status=status, started_at=started_at, ended_at=ended_at)
+            record = self._beside(TOOL_CALL, fields)
+            record.setdefault("started_at", now)
+            record.update(id=call_id, finality=FINAL, created_at=now)
             self._keep_content(record, "arguments", arguments)
             self._keep_content(record, "result", result)
-            self._settle_times(record, ended_at)
+            if "ended_at" in record:
+                record.setdefault("duration_us", record["ended_at"] - record["started_at"])
+            else:
+                record["ended_at"] = record["started_at"] + record.get("duration_us", 0)
             self._writer.submit(record)
         return call_id
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokentrail import _health
+from tokentrail._conversations import ConversationRecorder
 from tokentrail._health import Health
 from tokentrail._journal import Journal, journal_folder
 from tokentrail._live import Running
@@ -19,7 +20,6 @@ from tokentrail._pricing import Pricer
 from tokentrail._records import now_us
 from tokentrail._settings import Settings, load_settings
 from tokentrail._snapshots import Snapshot, running_snapshot, trace_snapshot
-from tokentrail._tool_calls import ToolRecorder
 from tokentrail._writer import Writer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokentrail.stores.base import Store
 
 
-class Tracker(ToolRecorder):
+class Tracker(ConversationRecorder):
     """Records calls and answers what they used.
 
     Every method is safe from any thread and any event loop, never waits for a database and never raises

@@ -19,11 +19,17 @@ assert_type(tracker.wait_for_change(0), int)
 assert_type(normalize_usage({}), Usage)
 assert_type(normalize_usage({}).input_tokens, int | None)
 
+assert_type(tracker.start_tool("search", arguments={"q": "x"}), str)
+assert_type(tracker.record_message("hello", session_id="s1"), str)
+assert_type(tracker.record_feedback("f1", "like"), str)
+
 logger = TokentrailLogger(tracker)
 handler = TokentrailCallbackHandler(tracker)
 
 with context(session_id="s1", tags=["beta"]), tracker.track(model="m") as call:
     call.usage({"prompt_tokens": 1})
+    with tracker.track_tool("search") as tool:
+        tool.result("sunny")
 
 with capture_calls() as captured:
     assert_type(captured[0], LLMCall)
