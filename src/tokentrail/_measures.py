@@ -169,6 +169,16 @@ MEASURES: Final[Mapping[str, Measure]] = {
 }  # fmt: skip
 """Name → measure. Stores answer in storage units; `public` turns them into dollars and milliseconds."""
 
+AMOUNTS: Final = (
+    "calls", "success_calls", "error_calls", "timeout_calls", "cancelled_calls", "abandoned_calls",
+    "interrupted_calls", "cache_hit_calls", "billed_calls",
+    *_TOKENS, *_PARTS, *(f"cache_hit_{name}" for name in _TOKENS), "counted_calls",
+    "cost_usd", "input_cost_usd", "output_cost_usd", "priced_calls",
+    "duration_ms", "timed_calls", "time_to_first_token_ms", "first_token_calls",
+    "paced_calls", "paced_tokens", "paced_ms", "first_started_at", "last_started_at",
+)  # fmt: skip
+"""What stores keep added up for every label a call can have, and for every session."""
+
 
 def public(name: str, value: int | None) -> int | float | None:
     """A measure in public units: dollars, milliseconds, plain counts; times stay microseconds."""

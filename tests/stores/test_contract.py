@@ -14,6 +14,7 @@ from tokentrail._measures import MEASURES
 from tokentrail._periods import GRANULARITIES
 from tokentrail._query import DIMENSIONS, Filters, Query, filters
 from tokentrail._records import COLUMN_OF, FAILED, STATUSES, Record, to_us
+from tokentrail.errors import QueryError
 from tokentrail.models import BudgetAlert, ModelPrice
 from tokentrail.stores.base import Store
 
@@ -34,7 +35,7 @@ def call(number: int = 0, **columns: Any) -> Record:
 
 def emptied(store: Store) -> Store:
     """The store without rows and positions."""
-    store.prune(datetime(9999, 1, 1, tzinfo=UTC))
+    store.erase(filters())
     store.append((), forget=list(store.positions()))
     return store
 
@@ -149,6 +150,59 @@ def test_prune_deletes_what_is_older(store: Store) -> None:
     assert [row.id for row in store.scan(filters(), limit=9)] == ["call-0004", "call-0003"]
 
 
+def test_erase_deletes_calls_as_if_they_had_never_been(store: Store) -> None:
+    """A user's calls go with their payloads and leave no trace in any sum; the others stay."""
+    store.append(
+        [call(n, user_id="ab"[n % 2], session_id=f"s{n}", tags=["t"], request="{}") for n in range(5)]
+    )
+    assert store.erase(filters(user_id="b")) == 2
+    assert [row.id for row in store.scan(filters(), limit=9)] == ["call-0004", "call-0002", "call-0000"]
+    assert store.payload("call-0001")["request"] is None
+    assert store.aggregate(Query(by=("user_id",))) == [{"user_id": "a", "calls": 3}]
+    assert store.aggregate(Query(("calls", "sessions", "users"))) == [{"calls": 3, "sessions": 3, "users": 1}]
+    assert len(store.sessions(filters())) == 3
+    assert store.erase(filters(user_id="b")) == 0
+
+
+def test_a_correction_changes_what_it_names(store: Store) -> None:
+    """Facts change whatever the finality, sums follow, a column set to None is unknown, the rest stays."""
+    store.append([call(1, finality=3, model="a", cost_nanos=5, input_tokens=7), call(2, cost_nanos=1)])
+    corrected = store.correct(
+        [
+            {"id": "call-0001", "cost_nanos": 9, "cost_source": "override", "model": "b"},
+            {"id": "call-0002", "cost_nanos": None},
+            {"id": "call-0003", "cost_nanos": 1},
+        ]
+    )
+    assert (corrected.replaced, corrected.unchanged, corrected.refused) == (2, 1, ())
+    row = store.get("call-0001")
+    assert row is not None
+    assert (row.cost_usd, row.cost_source, row.input_tokens, row.finality) == (9e-9, "override", 7, "final")
+    assert store.aggregate(Query(("cost_usd", "priced_calls"), by=("model",))) == [
+        {"model": "b", "cost_usd": 9, "priced_calls": 1},
+        {"model": None, "cost_usd": None, "priced_calls": 0},
+    ]
+    assert counts(store.append([call(1, finality=3, model="a")])) == (0, 0, 1)
+
+
+def test_a_correction_can_be_for_one_finality(store: Store) -> None:
+    """A call that was replaced since it was read is not corrected with what was true before."""
+    store.append([call(1, finality=2, cost_nanos=5)])
+    assert store.correct([{"id": "call-0001", "finality": 1, "cost_nanos": 9}]).unchanged == 1
+    assert store.correct([{"id": "call-0001", "finality": 2, "cost_nanos": 9}]).replaced == 1
+
+
+def test_a_correction_that_cannot_be_is_refused(store: Store) -> None:
+    """One value that cannot be stored is named and stops no other."""
+    store.append([call(1), call(2)])
+    corrected = store.correct(
+        [{"id": "call-0001", "input_tokens": "many"}, {"id": "call-0002", "input_tokens": 3}]
+    )
+    assert [refused.id for refused in corrected.refused] == ["call-0001"]
+    assert corrected.replaced == 1
+    assert store.aggregate(Query(("calls", "input_tokens"))) == [{"calls": 2, "input_tokens": 3}]
+
+
 def test_every_column_comes_back(store: Store) -> None:
     """What a record says in storage units, a row says in public ones."""
     store.append(
@@ -221,6 +275,59 @@ def test_calls_that_a_measure_counts_can_be_looked_at(store: Store) -> None:
     assert found(("request_bytes", "at_least", 5)) == ["2"]
     assert found(largest="request_bytes") == ["2", "3", "4", "1"]
     assert found(largest="size_bytes") == ["3", "2", "4", "1"]
+
+
+# --- sessions ------------------------------------------------------------------------------------
+
+
+def test_sessions_come_with_all_they_used(store: Store) -> None:
+    """One call in the window is enough for a session to be meant, and then all of it is shown."""
+    store.append(
+        [
+            call(1, session_id="a", cost_nanos=5, model="m"),
+            call(2, session_id="b", cost_nanos=9),
+            call(3, session_id="a", status="error"),
+            call(4),
+            call(5, session_id="c"),
+        ]
+    )
+    found = store.sessions(filters())
+    assert [group["session_id"] for group in found] == ["c", "a", "b"]
+    session = found[1]
+    assert (session["calls"], session["error_calls"], session["cost_usd"]) == (2, 1, 5)
+    assert session["first_started_at"] == NEW_YEAR + 60_000_000
+    assert session["last_started_at"] == NEW_YEAR + 180_000_000
+    by_model = store.sessions(filters(model="m"))
+    assert [(group["session_id"], group["calls"]) for group in by_model] == [("a", 2)]
+    windowed = store.sessions(filters(start="2026-01-01T00:02Z", end="2026-01-01T00:03Z"))
+    assert [group["session_id"] for group in windowed] == ["b"]
+    between = store.sessions(filters(start="2026-01-01T00:01:30Z", end="2026-01-01T00:01:40Z"))
+    assert between == []
+    active = store.sessions(filters(), active_since=NEW_YEAR + 180_000_000)
+    assert [group["session_id"] for group in active] == ["c", "a"]
+
+
+@pytest.mark.parametrize("order", ["cost_usd", "-cost_usd", "-calls", "last_started_at"])
+def test_pages_of_sessions_join(store: Store, order: str) -> None:
+    """Any order, unknown last, ties by id: pages join without gap or repetition."""
+    costs = (5, None, 5, 1, None, 7)
+    store.append([call(n, session_id=f"s{n}", cost_nanos=cost) for n, cost in enumerate(costs)])
+    everything = list(store.sessions(filters(), order=order))
+    assert len(everything) == 6
+    if order == "-cost_usd":
+        assert [group["session_id"] for group in everything] == ["s5", "s0", "s2", "s3", "s1", "s4"]
+    pages: list[dict[str, Any]] = []
+    after = None
+    while page := store.sessions(filters(), order=order, limit=2, after=after):
+        pages += page
+        after = (page[-1][order.removeprefix("-")], page[-1]["session_id"])
+    assert pages == everything
+
+
+def test_an_order_there_is_not_is_said(store: Store) -> None:
+    """The sentence lists the orders there are."""
+    with pytest.raises(QueryError, match="order: 'cost' is unknown"):
+        store.sessions(filters(), order="-cost")
 
 
 # --- filters -------------------------------------------------------------------------------------

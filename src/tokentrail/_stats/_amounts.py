@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from tokentrail._measures import MEASURES, public
@@ -33,11 +34,13 @@ _SHARED: Final = (
 
 AMOUNTS: Final = (
     *_SHARED, "input_cost_usd", "output_cost_usd", "time_to_first_token_ms", "first_token_calls",
-    "last_started_at",
 )  # fmt: skip
 """The measures behind `Amounts`."""
 
-OVERVIEW: Final = (*AMOUNTS, "embedding_calls", "sessions", "users", "models", "first_started_at")
+LASTING: Final = (*AMOUNTS, "last_started_at")
+"""The measures behind the amounts of a group that is no period."""
+
+OVERVIEW: Final = (*LASTING, "embedding_calls", "sessions", "users", "models", "first_started_at")
 """The measures behind `Overview`."""
 
 _BY_OUTCOME: Final = tuple(
@@ -50,8 +53,8 @@ SUMMARY: Final = (
 )  # fmt: skip
 """The measures behind `Summary`."""
 
-NOTHING: Final[Mapping[str, Any]] = {name: None if name.endswith("_started_at") else 0 for name in AMOUNTS}
-"""A settled group without calls: nothing is unknown, so its sums are zero."""
+NOTHING: Final[Mapping[str, Any]] = dict.fromkeys(AMOUNTS, 0)
+"""A settled period without calls: nothing is unknown, so its sums are zero."""
 
 AmountsT = TypeVar("AmountsT", bound=Amounts)
 
@@ -84,12 +87,17 @@ def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> Am
         avg_time_to_first_token_ms=_over(
             public("time_to_first_token_ms", group["time_to_first_token_ms"]), group["first_token_calls"]
         ),
-        last_started_at=None if group["last_started_at"] is None else from_us(group["last_started_at"]),
         **more,
     )
 
 
-def overview(group: Mapping[str, Any], *, active_sessions: int) -> Overview:
+def last_of(group: Mapping[str, Any]) -> datetime | None:
+    """When the last call of a group started."""
+    last = group["last_started_at"]
+    return None if last is None else from_us(last)
+
+
+def overview(group: Mapping[str, Any], *, active_sessions: int, method: str) -> Overview:
     """Everything at a glance."""
     first = group["first_started_at"]
     return amounts(
@@ -102,9 +110,11 @@ def overview(group: Mapping[str, Any], *, active_sessions: int) -> Overview:
         error_rate=rate(group["error_calls"], group["success_calls"] + group["error_calls"]),
         sessions=group["sessions"],
         active_sessions=active_sessions,
+        method=method,
         users=group["users"],
         models=group["models"],
         first_started_at=None if first is None else from_us(first),
+        last_started_at=last_of(group),
     )
 
 
@@ -134,18 +144,17 @@ def summary(group: Mapping[str, Any]) -> Summary:
 def model_amounts(group: Mapping[str, Any]) -> ModelAmounts:
     """What calls of one model used."""
     cost = public("cost_usd", group["cost_usd"])
-    return amounts(ModelAmounts, group, model_name=group["model"], cost=cost)
+    return amounts(ModelAmounts, group, model_name=group["model"], cost=cost, last_started_at=last_of(group))
 
 
 def model_usage(group: Mapping[str, Any]) -> ModelUsage:
     """Requests to one model."""
-    last = group["last_started_at"]
     return ModelUsage(
         model_name=group["model"],
         requests=group["calls"],
         tokens=group["total_tokens"],
         cost=public("cost_usd", group["cost_usd"]),
-        last_used=None if last is None else from_us(last),
+        last_used=last_of(group),
     )
 
 

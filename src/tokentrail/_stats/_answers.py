@@ -18,6 +18,13 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
+class Found(Answer):
+    """An answer that says how it was found."""
+
+    method: str
+    """`rollup`: from the sums kept beside the rows; `rows`: by reading them."""
+
+
 class Coverage(Answer):
     """How much of a total is known: shares between 0 and 1; `None` where there are no calls."""
 
@@ -70,11 +77,10 @@ class Amounts(Answer):
     avg_tokens_per_second: float | None
     """Output tokens of successful calls over their duration, without the wait for the first token where it
     is known."""
-    last_started_at: datetime | None
     coverage: Coverage
 
 
-class Overview(Amounts):
+class Overview(Amounts, Found):
     """Everything at a glance."""
 
     total_calls: int
@@ -92,6 +98,7 @@ class Overview(Amounts):
     users: int
     models: int
     first_started_at: datetime | None
+    last_started_at: datetime | None
 
 
 class Summary(Answer):
@@ -152,6 +159,7 @@ class ModelAmounts(Amounts):
     model_name: str | None
     cost: float | None
     """The same as `cost_usd`."""
+    last_started_at: datetime | None
 
 
 class Point(Amounts):
@@ -163,7 +171,7 @@ class Point(Amounts):
     """Which group, in a series apart by something."""
 
 
-class TokenStatistics(Answer):
+class TokenStatistics(Found):
     """Tokens in sum, by model and over time."""
 
     summary: Summary
@@ -174,7 +182,7 @@ class TokenStatistics(Answer):
     tz: str
 
 
-class Series(Answer):
+class Series(Found):
     """A time series without gaps."""
 
     granularity: str
@@ -188,11 +196,12 @@ class BreakdownItem(Amounts):
 
     key: str | bool | None
     """The group; `None` are the calls of which it is not known."""
+    last_started_at: datetime | None
     items: list[BreakdownItem] = []
     """The same calls once more apart, by the second level."""
 
 
-class Breakdown(Answer):
+class Breakdown(Found):
     """Calls apart by one field, or by two."""
 
     by: tuple[str, ...]
@@ -221,14 +230,12 @@ class LatencyItem(Percentiles):
     time_to_first_token: Percentiles
 
 
-class Latency(Percentiles):
+class Latency(Percentiles, Found):
     """How long calls took."""
 
     time_to_first_token: Percentiles
     by: str | None
     items: list[LatencyItem]
-    method: str
-    """`rows`: from every row."""
     error: float
     """Largest relative error of a percentile; 0 is exact."""
 
@@ -253,7 +260,7 @@ class ErrorPoint(Answer):
     calls: int
 
 
-class ErrorStatistics(Answer):
+class ErrorStatistics(Found):
     """Errors and timeouts, by type, model and provider, and over time."""
 
     total_calls: int
@@ -267,11 +274,12 @@ class ErrorStatistics(Answer):
     timeseries: list[ErrorPoint]
 
 
-class CallPage(Answer):
+class CallPage(Found):
     """Some calls, newest first."""
 
     items: list[SerializeAsAny[LLMCall]]
     total: int
+    """All that pass the filters; `method` says how they were counted."""
     limit: int
     """The one in force, which may be lower than the one asked for."""
     next_cursor: str | None
@@ -287,7 +295,7 @@ class ModelUsage(Answer):
     last_used: datetime | None
 
 
-class UsageStats(Answer):
+class UsageStats(Found):
     """Requests, tokens and dollars, in sum and by model."""
 
     total_requests: int
@@ -315,7 +323,7 @@ class ModelDetails(Answer):
     cost: float | None
 
 
-class DetailedStats(Answer):
+class DetailedStats(Found):
     """How requests went, by model."""
 
     start_date: datetime | None

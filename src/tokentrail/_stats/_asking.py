@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tokentrail._health import Health
@@ -11,7 +11,7 @@ from tokentrail._measures import MEASURES, public
 from tokentrail._query import Filters, Query, filters
 from tokentrail._records import TIME, from_us, now_us
 from tokentrail._settings import absolute_url, load_settings
-from tokentrail._stats._amounts import settled
+from tokentrail._stats._ask import Ask
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -63,12 +63,13 @@ class Asking:
         )
 
     def query(self, question: Query) -> list[dict[str, Any]]:
-        """Ask anything: one dict a group, in public units.
+        """Ask anything: one dict a group, in public units; the list's `method` is `rollup` or `rows`.
 
         A measure that nothing was known for is `None`; `period` is the beginning of a period.
         """
         self._before()
-        return [_public(group, question) for group in self._opened().aggregate(question)]
+        found = self._opened().aggregate(question)
+        return type(found)((_public(group, question) for group in found), found.method)
 
     def _begin(self, **where: Any) -> Filters:
         """The filters of a question; and everything that was recorded before it is in the store."""
@@ -76,9 +77,8 @@ class Asking:
         self._before()
         return asked
 
-    def _groups(self, measures: Iterable[str], asked: Filters, **query: Any) -> list[dict[str, Any]]:
-        question = Query(measures=tuple(measures), filters=asked, **query)
-        return [settled(group) for group in self._opened().aggregate(question)]
+    def _ask(self) -> Ask:
+        return Ask(self._opened())
 
     def close(self) -> None:
         """Let go of the store, if this object opened it."""

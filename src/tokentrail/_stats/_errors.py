@@ -8,7 +8,7 @@ from tokentrail._query import Filters, matcher
 from tokentrail._records import FAILED, from_us
 from tokentrail._stats._amounts import NOTHING, rate
 from tokentrail._stats._answers import ErrorCount, ErrorPoint, ErrorStatistics
-from tokentrail._stats._latency import Ask
+from tokentrail._stats._ask import Ask
 from tokentrail._stats._places import window
 
 
@@ -26,6 +26,7 @@ def error_statistics(ask: Ask, asked: Filters, limit: int) -> ErrorStatistics:
         by_model=_counts(ask, failed, asked, "model", errors, limit),
         by_provider=_counts(ask, failed, asked, "provider", errors, limit),
         timeseries=_by_day(ask, asked),
+        method=ask.method,
     )
 
 

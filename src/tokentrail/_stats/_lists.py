@@ -27,10 +27,10 @@ class Lists(Asking):
         """
         if limit < 1:
             raise QueryError(f"limit: {limit} is below 1.")
-        asked = self._begin(**where)
+        asked, ask = self._begin(**where), self._ask()
         most = min(limit, MOST_CALLS)
         after = None if cursor is None else place_of(cursor)
-        (all_calls,) = self._groups(("calls",), asked)
+        (all_calls,) = ask(("calls",), asked)
         items = self._opened().scan(asked, limit=most + 1, after=after)
         page = items[:most]
         return CallPage(
@@ -38,6 +38,7 @@ class Lists(Asking):
             total=all_calls["calls"],
             limit=most,
             next_cursor=cursor_after(page[-1]) if len(items) > most else None,
+            method=ask.method,
         )
 
     def find(self, *, limit: int = 100, **where: Any) -> list[LLMCall]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Unpack
@@ -11,10 +12,12 @@ from tokentrail._query import Filters
 from tokentrail._records import from_us
 from tokentrail._stats._amounts import (
     AMOUNTS,
+    LASTING,
     NOTHING,
     OVERVIEW,
     SUMMARY,
     amounts,
+    last_of,
     model_amounts,
     model_details,
     model_usage,
@@ -42,6 +45,7 @@ from tokentrail._stats._arguments import (
     Groups,
     WindowArguments,
 )
+from tokentrail._stats._ask import Ask
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
@@ -77,12 +81,12 @@ class Stats(Lists, Exports):
 
     def overview(self, **where: Unpack[FilterArguments]) -> Overview:
         """Calls, tokens, dollars, sessions and users at a glance."""
-        asked = self._begin(**where)
-        (all_calls,) = self._groups(OVERVIEW, asked)
+        asked, ask = self._begin(**where), self._ask()
+        (all_calls,) = ask(OVERVIEW, asked)
         since = self._now() - _ACTIVE_US
         recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
-        (active,) = self._groups(("sessions",), recent)
-        return overview(all_calls, active_sessions=active["sessions"])
+        (active,) = ask(("sessions",), recent)
+        return overview(all_calls, active_sessions=active["sessions"], method=ask.method)
 
     def token_statistics(
         self,
@@ -100,16 +104,17 @@ class Stats(Lists, Exports):
             limit: how many models.
             where: filters.
         """
-        asked = self._begin(tz=tz, **where)
-        (all_calls,) = self._groups(SUMMARY, asked)
-        models, truncated = self._apart(asked, ("model",), "-total_tokens", limit)
+        asked, ask = self._begin(tz=tz, **where), self._ask()
+        (all_calls,) = ask(SUMMARY, asked)
+        models, truncated = self._apart(ask, asked, ("model",), "-total_tokens", limit)
         return TokenStatistics(
             summary=summary(all_calls),
             by_model=[model_amounts(group) for group in models],
             by_model_truncated=truncated,
-            timeseries=self._points(asked, bucket, None),
+            timeseries=self._points(ask, asked, bucket, None),
             bucket=bucket,
             tz=tz,
+            method=ask.method,
         )
 
     # --- apart -----------------------------------------------------------------------------------
@@ -134,29 +139,27 @@ class Stats(Lists, Exports):
         fields = (by,) if isinstance(by, str) else tuple(by)
         if not 1 <= len(fields) <= 2:
             raise QueryError("by: one field or two.")
-        asked = self._begin(**where)
-        groups, truncated = self._apart(asked, fields[:1], order, limit)
+        asked, ask = self._begin(**where), self._ask()
+        groups, truncated = self._apart(ask, asked, fields[:1], order, limit)
         inner: dict[Any, list[BreakdownItem]] = {}
         if len(fields) == 2:
-            for group in self._groups(AMOUNTS, asked, by=fields, order=order):
-                item = amounts(BreakdownItem, group, key=group[fields[1]])
+            for group in ask(LASTING, asked, by=fields, order=order):
+                item = _item(group, fields[1])
                 inner.setdefault(group[fields[0]], []).append(item)
         return Breakdown(
             by=fields,
-            items=[
-                amounts(BreakdownItem, group, key=group[fields[0]], items=inner.get(group[fields[0]], []))
-                for group in groups
-            ],
+            items=[_item(group, fields[0], items=inner.get(group[fields[0]], [])) for group in groups],
             truncated=truncated,
+            method=ask.method,
         )
 
     def _apart(
-        self, asked: Filters, by: tuple[str, ...], order: str, limit: int
+        self, ask: Ask, asked: Filters, by: tuple[str, ...], order: str, limit: int
     ) -> tuple[list[dict[str, Any]], bool]:
         if limit < 1:
             raise QueryError(f"limit: {limit} is below 1.")
         most = min(limit, MOST_GROUPS)
-        groups = self._groups(AMOUNTS, asked, by=by, order=order, limit=most + 1)
+        groups = ask(LASTING, asked, by=by, order=order, limit=most + 1)
         return groups[:most], len(groups) > most
 
     def timeseries(
@@ -173,17 +176,18 @@ class Stats(Lists, Exports):
             by: a field; then each of its values has a series, told apart by `key`.
             where: filters.
         """
-        asked = self._begin(**where)
+        asked, ask = self._begin(**where), self._ask()
         return Series(
             granularity=granularity,
             tz=asked.zone.key,
             by=by,
-            points=self._points(asked, granularity, by),
+            points=self._points(ask, asked, granularity, by),
+            method=ask.method,
         )
 
-    def _points(self, asked: Filters, granularity: str, by: str | None) -> list[Point]:
+    def _points(self, ask: Ask, asked: Filters, granularity: str, by: str | None) -> list[Point]:
         fields = () if by is None else (by,)
-        groups = self._groups(AMOUNTS, asked, by=fields, granularity=granularity)
+        groups = ask(AMOUNTS, asked, by=fields, granularity=granularity)
         known = {(group["period"], *(group[name] for name in fields)): group for group in groups}
         keys = list(dict.fromkeys(tuple(group[name] for name in fields) for group in groups))
         if by is None:
@@ -202,7 +206,7 @@ class Stats(Lists, Exports):
     # --- how long --------------------------------------------------------------------------------
 
     def latency(self, by: Field = None, **where: Unpack[FilterArguments]) -> Latency:
-        """Percentiles of how long successful calls took, in milliseconds; exact, from every row.
+        """Percentiles of how long successful calls took, in milliseconds; `error` says how exact.
 
         Other outcomes count if `status` asks for them. Answers from a response cache do not count.
 
@@ -211,8 +215,8 @@ class Stats(Lists, Exports):
             where: filters.
         """
         where.setdefault("status", "success")
-        asked = self._begin(**where, cache_hit=[False, None])
-        return latency(self._groups, asked, by)
+        asked, ask = self._begin(**where, cache_hit=[False, None]), self._ask()
+        return latency(ask, asked, by)
 
     # --- what went wrong -------------------------------------------------------------------------
 
@@ -223,16 +227,16 @@ class Stats(Lists, Exports):
             limit: how many types, models and providers.
             where: filters.
         """
-        asked = self._begin(**where)
-        return error_statistics(self._groups, asked, limit)
+        asked, ask = self._begin(**where), self._ask()
+        return error_statistics(ask, asked, limit)
 
     # --- in the words of `UsageInfo` -------------------------------------------------------------
 
     def usage_stats(self, **where: Unpack[FilterArguments]) -> UsageStats:
         """Requests, tokens and dollars, in sum and by model (most requests first)."""
-        asked = self._begin(**where)
-        (group,) = self._groups(AMOUNTS, asked)
-        models = self._groups(AMOUNTS, asked, by=("model",), order="-calls")
+        asked, ask = self._begin(**where), self._ask()
+        (group,) = ask(AMOUNTS, asked)
+        models = ask(LASTING, asked, by=("model",), order="-calls")
         return UsageStats(
             total_requests=group["calls"],
             successful_requests=group["success_calls"],
@@ -244,18 +248,24 @@ class Stats(Lists, Exports):
             missing_usage_requests=group["billed_calls"] - group["counted_calls"],
             unpriced_requests=group["calls"] - group["priced_calls"],
             models=[model_usage(each) for each in models],
+            method=ask.method,
         )
 
     def detailed_stats(self, **where: Unpack[FilterArguments]) -> DetailedStats:
         """How requests went, by model: success rate in percent, average response time in seconds."""
-        asked = self._begin(**where)
-        models = self._groups(AMOUNTS, asked, by=("model",), order="-calls")
+        asked, ask = self._begin(**where), self._ask()
+        models = ask(AMOUNTS, asked, by=("model",), order="-calls")
         return DetailedStats(
             start_date=_shown(asked, asked.start_us),
             end_date=_shown(asked, asked.end_us),
             total_requests=sum(group["calls"] for group in models),
             models=[model_details(group) for group in models],
+            method=ask.method,
         )
+
+
+def _item(group: Mapping[str, Any], by: str, **more: Any) -> BreakdownItem:
+    return amounts(BreakdownItem, group, key=group[by], last_started_at=last_of(group), **more)
 
 
 def _shown(asked: Filters, moment: int | None) -> datetime | None:

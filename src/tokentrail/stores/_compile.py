@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, match
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, TIME, from_us, to_us
 from tokentrail.models import LLMCall
 from tokentrail.models._columns import Int64
+from tokentrail.stores.base import Counts
 
 CALLS: Final[sa.Table] = LLMCall.__table__  # type: ignore[attr-defined]
 _MANY: Final = 500
 """Values beyond which a list travels as one parameter: databases count parameters."""
+_SPANS: Final = ("duration_ms", "time_to_first_token_ms")
 
 Condition = ColumnElement[bool]
 
@@ -215,6 +218,20 @@ def answer(connection: Connection, query: Query) -> list[dict[str, Any]]:
         ],
         query,
     )
+
+
+def spans(connection: Connection, filters: Filters, by: str | None) -> dict[Any, tuple[Counts, Counts]]:
+    """How often each duration and each time to the first token occurs, by group."""
+    asked = replace(filters, wanted={**filters.wanted, "cache_hit": (False, None)})
+    fields = () if by is None else (by,)
+    found: dict[Any, tuple[Counts, Counts]] = {} if by else {None: ({}, {})}
+    for group in answer(connection, Query(by=(*fields, *_SPANS), filters=asked)):
+        members = found.setdefault(None if by is None else group[by], ({}, {}))
+        for counts, name in zip(members, _SPANS, strict=True):
+            value = group[name]
+            if value is not None:
+                counts[value] = counts.get(value, 0) + group["calls"]
+    return found
 
 
 def _select(connection: Connection, query: Query, beginnings: Sequence[int]) -> Select[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import sqlalchemy as sa
 from sqlmodel import SQLModel
 
-from tokentrail._measures import Test
+from tokentrail._measures import AMOUNTS, Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import (
     BOOLEAN,
@@ -23,7 +23,7 @@ from tokentrail._records import (
     TIME,
     Record,
 )
-from tokentrail.errors import StoreError
+from tokentrail.errors import QueryError, StoreError
 from tokentrail.models import LLMCall, Neighbour
 from tokentrail.models._columns import TIMES_US
 
@@ -31,6 +31,15 @@ Row = TypeVar("Row", bound=SQLModel)
 
 Position: TypeAlias = tuple[str, int]
 """How far a journal segment has been read into the store: (segment name, offset)."""
+
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""Told how many rows are done, and how many there are."""
+
+ROLLUP: Final = "rollup"
+"""Answered from the sums that are kept beside the rows."""
+ROWS: Final = "rows"
+"""Answered from every row."""
 
 
 class StoreReplacedError(StoreError):
@@ -57,6 +66,30 @@ class Appended(NamedTuple):
     unchanged: int = 0
     """Records that were there already, as strong or stronger."""
     refused: tuple[Refused, ...] = ()
+    expired: int = 0
+    """Records older than what has been pruned, which may have been there before: dropped."""
+
+
+class Groups(list[dict[str, Any]]):
+    """The groups of an answer, and how they were found: `rollup` or `rows`."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]] = (), method: str = ROWS) -> None:
+        super().__init__(groups)
+        self.method = method
+
+
+Counts: TypeAlias = dict[int, int]
+"""How often each value, in microseconds, occurs."""
+
+
+class Spans(NamedTuple):
+    """How long calls took, and how long their first token did."""
+
+    groups: dict[Any, tuple[Counts, Counts]]
+    """By group: durations, and times to the first token. Without `by` there is one group, `None`."""
+    method: str = ROWS
+    error: float = 0.0
+    """Largest relative error of a value; 0 is exact."""
 
 
 @runtime_checkable
@@ -85,8 +118,52 @@ class Store(Protocol):
     def positions(self) -> dict[str, int]:
         """How far each journal segment has been read into this store."""
 
-    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+    def correct(self, records: Sequence[Record]) -> Appended:
+        """Change what rows say, whatever their finality; sums follow.
+
+        Args:
+            records: `id` and the columns to change, in storage units; `None` empties a column. `finality` is
+                no change but a condition: a row of another finality stays as it is.
+
+        Returns:
+            Appended: `replaced` rows were changed; `unchanged` are those that are not there, or are of
+                another finality.
+        """
+
+    def erase(self, filters: Filters) -> int:
+        """Delete calls as if they had never been: rows, payloads and their share of every sum.
+
+        Returns:
+            int: how many rows.
+        """
+
+    def aggregate(self, query: Query) -> Groups:
         """One dict a group: the fields of `query.by`, `period`, and the measures in storage units."""
+
+    def spans(self, filters: Filters, by: str | None = None) -> Spans:
+        """How long calls took that were no answer from a response cache: whole distributions."""
+
+    def sessions(
+        self,
+        filters: Filters,
+        *,
+        active_since: int | None = None,
+        order: str = "-last_started_at",
+        limit: int = 100,
+        after: tuple[int | None, str] | None = None,
+    ) -> Groups:
+        """Sessions with a call that passes the filters: `session_id`, and `AMOUNTS` of the whole session.
+
+        Args:
+            filters: which calls make a session one that is meant.
+            active_since: only sessions with a call since then, in microseconds since the epoch.
+            order: one of `AMOUNTS`, largest first with a leading `-`; unknown comes last, ties by id.
+            limit: how many at most.
+            after: (the value of `order`, `session_id`) of the last session of the page before.
+
+        Raises:
+            QueryError: there is no such order.
+        """
 
     def scan(
         self,
@@ -136,7 +213,10 @@ class Store(Protocol):
         """Delete a row of a small table; whether it was there."""
 
     def prune(self, before: datetime) -> int:
-        """Delete the calls that started before a moment; returns how many."""
+        """Delete the calls that started before a moment; returns how many. Sums keep them."""
+
+    def rebuild_rollups(self, progress: Progress | None = None) -> int:
+        """Add up again, from the rows, all sums that are kept beside them; returns how many rows."""
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -155,6 +235,7 @@ def plus(one: Appended, other: Appended) -> Appended:
         one.replaced + other.replaced,
         one.unchanged + other.unchanged,
         one.refused + other.refused,
+        one.expired + other.expired,
     )
 
 
@@ -201,3 +282,24 @@ def refusal(
         if wrong or (isinstance(value, int) and value not in (TIMES_US if kind == TIME else _COUNTED)):
             return f"{name} cannot be {type(value).__name__} {value!r:.40}"
     return None
+
+
+def page_of_sessions(
+    groups: Iterable[dict[str, Any]], order: str, limit: int, after: tuple[int | None, str] | None
+) -> list[dict[str, Any]]:
+    """Sessions in order, from one place on.
+
+    Raises:
+        QueryError: there is no such order.
+    """
+    name = order.removeprefix("-")
+    if name not in AMOUNTS:
+        raise QueryError(f"order: {name!r} is unknown. There are: {', '.join(sorted(AMOUNTS))}.")
+    sign = -1 if order.startswith("-") else 1
+
+    def place(value: int | None, session_id: str) -> tuple[bool, int, str]:
+        return (True, 0, session_id) if value is None else (False, sign * value, session_id)
+
+    found = {place(group[name], group["session_id"]): group for group in groups}
+    keys = sorted(key for key in found if after is None or key > place(*after))
+    return [found[key] for key in keys[:limit]]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import SQLModel
 
-from tokentrail._measures import GENERATION, MEASURES, SIZE, Measure, Test
+from tokentrail._measures import AMOUNTS, GENERATION, MEASURES, SIZE, Measure, Test
 from tokentrail._neighbours import FIELDS_OF, MESSAGE
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Filters, Query, arrange, matcher
@@ -22,7 +22,21 @@ from tokentrail._records import (
 from tokentrail.models import LLMCall, Neighbour
 from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _joining
-from tokentrail.stores.base import Appended, Position, Refused, Row, apart, fold, key_of, plus, refusal
+from tokentrail.stores.base import (
+    Appended,
+    Groups,
+    Position,
+    Progress,
+    Refused,
+    Row,
+    Spans,
+    apart,
+    fold,
+    key_of,
+    page_of_sessions,
+    plus,
+    refusal,
+)
 
 
 class MemoryStore:
@@ -100,6 +114,40 @@ class MemoryStore:
                     del rows[row["id"]]
         return len(old)
 
+    def correct(self, records: Sequence[Record]) -> Appended:
+        refused: list[Refused] = []
+        replaced = 0
+        with self._lock:
+            for record in records:
+                old = self._calls.get(record["id"])
+                if old is None or record.get("finality", old["finality"]) != old["finality"]:
+                    continue
+                new = {column: value for column, value in {**old, **record}.items() if value is not None}
+                reason = refusal(new)
+                if reason is not None:
+                    refused.append(Refused(record["id"], reason))
+                    continue
+                self._calls[record["id"]] = new
+                replaced += 1
+        return Appended(
+            replaced=replaced, unchanged=len(records) - replaced - len(refused), refused=tuple(refused)
+        )
+
+    def erase(self, filters: Filters) -> int:
+        with self._lock:
+            found = self._matching(filters)
+            for record in found:
+                del self._calls[record["id"]]
+        return len(found)
+
+    def rebuild_rollups(self, progress: Progress | None = None) -> int:
+        """Nothing to rebuild: every answer is from the rows."""
+        with self._lock:
+            rows = len(self._calls)
+        if progress is not None:
+            progress(rows, rows)
+        return rows
+
     # As a shelf of `_joining`, under the lock.
 
     def rows(self, kind: str, ids: Collection[str]) -> dict[str, Record]:
@@ -167,7 +215,40 @@ class MemoryStore:
         groups = Counter(tuple(row.get(name) for name in by) for row in rows)
         return [(*key, count) for key, count in groups.items()] if by else [(len(rows),)]
 
-    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+    def spans(self, filters: Filters, by: str | None = None) -> Spans:
+        found: dict[Any, tuple[dict[int, int], dict[int, int]]] = {} if by else {None: ({}, {})}
+        for record in self._matching(filters):
+            if record.get("cache_hit"):
+                continue
+            for key in _keys(record, Query(by=() if by is None else (by,)), _unchanged):
+                spans = found.setdefault(key[0] if key else None, ({}, {}))
+                for counts, column in zip(spans, ("duration_us", "time_to_first_token_us"), strict=True):
+                    value = record.get(column)
+                    if value is not None:
+                        counts[value] = counts.get(value, 0) + 1
+        return Spans(found)
+
+    def sessions(
+        self,
+        filters: Filters,
+        *,
+        active_since: int | None = None,
+        order: str = "-last_started_at",
+        limit: int = 100,
+        after: tuple[int | None, str] | None = None,
+    ) -> Groups:
+        meant = {record.get("session_id") for record in self._matching(filters)}
+        everything = self.aggregate(Query(AMOUNTS, by=("session_id",)))
+        groups = [
+            group
+            for group in everything
+            if group["session_id"] is not None
+            and group["session_id"] in meant
+            and (active_since is None or group["last_started_at"] >= active_since)
+        ]
+        return Groups(page_of_sessions(groups, order, limit, after))
+
+    def aggregate(self, query: Query) -> Groups:
         records = self._matching(query.filters)
         period = _period(query, records)
         groups: dict[tuple[Any, ...], list[Record]] = {}
@@ -184,7 +265,7 @@ class MemoryStore:
             }
             for key, members in groups.items()
         ]
-        return arrange(answer, query)
+        return Groups(arrange(answer, query))
 
     def _matching(self, filters: Filters, rows: Mapping[str, Record] | None = None) -> list[Record]:
         tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
@@ -217,10 +298,14 @@ def _value(record: Record, name: str) -> Any:
 
 def _period(query: Query, records: Sequence[Record]) -> Callable[[int], int]:
     if query.granularity is None or not records:
-        return lambda moment: moment
+        return _unchanged
     moments = [record["started_at"] for record in records]
     beginnings = edges(min(moments), max(moments) + 1, query.granularity, query.filters.zone)
     return lambda moment: period_of(moment, beginnings)
+
+
+def _unchanged(moment: int) -> int:
+    return moment
 
 
 def _keys(record: Record, query: Query, period: Callable[[int], int]) -> Iterable[tuple[Any, ...]]:

@@ -15,25 +15,29 @@ from sqlalchemy import Connection, Engine, exc
 from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
-from tokentrail._measures import Test
+from tokentrail._measures import AMOUNTS, Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload, Neighbour
 from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _engine, _joining
-from tokentrail.stores._compile import answer, condition, conditions, operand
+from tokentrail.stores._compile import answer, condition, conditions, operand, spans
 from tokentrail.stores._neighbours import SqlShelf, Write, delete_before, table_of
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
 from tokentrail.stores.base import (
     Appended,
+    Groups,
     Position,
+    Progress,
     Refused,
     Row,
+    Spans,
     StoreReplacedError,
     apart,
     fold,
     key_of,
+    page_of_sessions,
     plus,
 )
 
@@ -43,6 +47,8 @@ PRUNED_AT_ONCE: Final = 5_000
 """Rows one transaction of `prune` deletes, so that writers never wait long."""
 
 CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
+RAW: Final = sa.table("llm_call", *(sa.column(column.name) for column in CALLS.columns))
+"""The same table in storage units: what goes in is what is stored."""
 _IDS: Final[Any] = sa.bindparam("ids", expanding=True)
 _RANKS: Final = sa.select(CALLS.c.id, sa.type_coerce(CALLS.c.finality, sa.Integer)).where(
     CALLS.c.id.in_(_IDS)
@@ -202,9 +208,7 @@ class SqlStore:
             with connection.begin_nested():
                 write([washed(record)])
         except self._mistakes() as error:
-            _raise_if_unwell(error)
-            cause = getattr(error, "orig", None) or error
-            return Refused(record["id"], f"{type(cause).__name__}: {str(cause).splitlines()[0]:.200}")
+            return _refused(record, error)
         return None
 
     def _mistakes(self) -> tuple[type[Exception], ...]:
@@ -261,6 +265,49 @@ class SqlStore:
             pruned += len(ids)
             if len(ids) < PRUNED_AT_ONCE and not more:
                 return pruned
+
+    def correct(self, records: Sequence[Record]) -> Appended:
+        replaced, refused = 0, []
+        with self._writing() as connection:
+            for record in records:
+                try:
+                    with connection.begin_nested():
+                        replaced += self._change(connection, washed(record))
+                except self._mistakes() as error:
+                    refused.append(_refused(record, error))
+        return Appended(
+            replaced=replaced, unchanged=len(records) - replaced - len(refused), refused=tuple(refused)
+        )
+
+    def _change(self, connection: Connection, record: Record) -> bool:
+        kept = {"id", "finality"}
+        changes = {column: value for column, value in record.items() if column not in kept}
+        ((shape, _),) = self._shapes.group([changes])
+        values = dict(zip(shape.columns, shape.row(changes), strict=True))
+        statement = sa.update(RAW).where(RAW.c.id == record["id"])
+        if "finality" in record:
+            statement = statement.where(RAW.c.finality == record["finality"])
+        return bool(connection.execute(statement.values(values)).rowcount)
+
+    def erase(self, filters: Filters) -> int:
+        erased = 0
+        while True:
+            with self._writing() as connection:
+                meant = sa.select(CALLS.c.id).where(*conditions(connection, filters)).limit(PRUNED_AT_ONCE)
+                ids = list(connection.execute(meant).scalars())
+                _delete(connection, ids)
+                if self._file is not None:
+                    _give_back(connection)
+            erased += len(ids)
+            if len(ids) < PRUNED_AT_ONCE:
+                return erased
+
+    def rebuild_rollups(self, progress: Progress | None = None) -> int:
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
+        if progress is not None:
+            progress(rows, rows)
+        return rows
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -320,9 +367,36 @@ class SqlStore:
             asked = sa.select(*keys, sa.func.count()).select_from(table).where(*where).group_by(*keys)
             return [tuple(row) for row in connection.execute(asked)]
 
-    def aggregate(self, query: Query) -> list[dict[str, Any]]:
+    def aggregate(self, query: Query) -> Groups:
         with self._reading() as connection:
-            return answer(connection, query)
+            return Groups(answer(connection, query))
+
+    def spans(self, filters: Filters, by: str | None = None) -> Spans:
+        with self._reading() as connection:
+            return Spans(spans(connection, filters, by))
+
+    def sessions(
+        self,
+        filters: Filters,
+        *,
+        active_since: int | None = None,
+        order: str = "-last_started_at",
+        limit: int = 100,
+        after: tuple[int | None, str] | None = None,
+    ) -> Groups:
+        with self._reading() as connection:
+            meant = {
+                group["session_id"]
+                for group in answer(connection, Query(by=("session_id",), filters=filters))
+            }
+            groups = [
+                group
+                for group in answer(connection, Query(AMOUNTS, by=("session_id",)))
+                if group["session_id"] is not None
+                and group["session_id"] in meant
+                and (active_since is None or group["last_started_at"] >= active_since)
+            ]
+        return Groups(page_of_sessions(groups, order, limit, after))
 
     def close(self) -> None:
         if self._owns_engine:
@@ -360,6 +434,12 @@ def _copy(connection: Connection, shape: Shape, rows: Sequence[tuple[Any, ...]])
                 copy.write_row(row)
     finally:
         cursor.close()
+
+
+def _refused(record: Record, error: Exception) -> Refused:
+    _raise_if_unwell(error)
+    cause = getattr(error, "orig", None) or error
+    return Refused(record["id"], f"{type(cause).__name__}: {str(cause).splitlines()[0]:.200}")
 
 
 def _raise_if_unwell(error: Exception) -> None:
