@@ -20,6 +20,8 @@ from tokentrail._pricing import Pricer
 from tokentrail._records import now_us
 from tokentrail._settings import Settings, load_settings
 from tokentrail._snapshots import Snapshot, running_snapshot, trace_snapshot
+from tokentrail._spending import Spending
+from tokentrail._treasurer import Treasurer
 from tokentrail._writer import Writer
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from tokentrail.stores.base import Store
 
 
-class Tracker(ConversationRecorder):
+class Tracker(Spending, ConversationRecorder):
     """Records calls and answers what they used.
 
     Every method is safe from any thread and any event loop, never waits for a database and never raises
@@ -55,6 +57,7 @@ class Tracker(ConversationRecorder):
         self.settings: Settings = load_settings(database_url=database_url, **settings)
         health = Health()
         self.pricer = Pricer(health=health)
+        self._treasurer = Treasurer(self.pricer)
         super().__init__(self.settings, health, logger or _health.logger)
         self._stats: Stats | None = None
         _trackers.add(self)
@@ -80,6 +83,7 @@ class Tracker(ConversationRecorder):
             price=self.pricer.price,
             running=self._starts,
             health=self.health_counters,
+            guest=self._treasurer,
         )
 
     def _open_store(self) -> Store:

@@ -248,14 +248,18 @@ def import_now(settings: Settings, *, as_json: bool) -> None:
 
     url, health = settings.database_url, Health()
     # Opened here first: its own sentence about what is wrong is better than any later one.
-    open_store(url).close()
-    done = import_pending(
-        url,
-        settings.data_dir,
-        open_store=lambda: open_store(url),
-        price=Pricer(health=health).price,
-        health=health,
-    )
+    store = open_store(url)
+    try:
+        done = import_pending(
+            url,
+            settings.data_dir,
+            open_store=lambda: store,
+            price=Pricer(health=health).over(lambda: store),
+            health=health,
+            close=False,
+        )
+    finally:
+        store.close()
     if done.error is not None:
         raise StoreError(f"The database did not take what is pending: {done.error}")
     if as_json:

@@ -1,5 +1,6 @@
 """Usage + provider + model + moment → cost, or unknown."""
 
-from tokentrail._pricing._pricer import Override, Pricer
+from tokentrail._pricing._own import Override, Prices, override
+from tokentrail._pricing._pricer import Pricer
 
-__all__ = ["Override", "Pricer"]
+__all__ = ["Override", "Pricer", "Prices", "override"]

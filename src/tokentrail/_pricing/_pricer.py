@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
-from typing import Final, NamedTuple
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
 
 from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._pricing import _litellm_map
 from tokentrail._pricing._genai import GenaiPrices
-from tokentrail._pricing._names import is_local, provider_of
-from tokentrail._pricing._rates import FREE, Charge, Rates, Tokens, UnpriceableError, charge, rate
+from tokentrail._pricing._names import is_local
+from tokentrail._pricing._own import Override, Overrides, from_row, override, to_row
+from tokentrail._pricing._rates import FREE, Charge, Tokens, UnpriceableError, charge
 from tokentrail._records import Record, now_us
-from tokentrail.errors import ConfigurationError
 
 _COLUMNS: Final = ("cost_nanos", "input_cost_nanos", "output_cost_nanos", "price_model", "price_version")
 _NO_DETAILS: Final[Mapping[str, int]] = {}
+_NO_TOKENS: Final = Tokens(0, 0)
 
 
-class Override(NamedTuple):
-    """A price of the user's own, in rates from `register`; it holds from a moment on."""
+_STALE: Final = 30.0
+"""Seconds after which the prices in the store are read again: another process may have set one."""
 
-    model: str
-    provider: str | None
-    rates: Rates
-    effective_from_us: int
+
+class Keeper(Protocol):
+    """What is needed of a store."""
+
+    def keep(self, row: Any) -> None:
+        """Insert or replace a row."""
+
+    def kept(self, table: Any) -> list[Any]:
+        """All rows of a table."""
 
 
 class Pricer:
@@ -45,9 +54,15 @@ class Pricer:
         self._health = health
         self._guard = guarded(health, "price")
         self._genai = GenaiPrices()
-        self._overrides: dict[str, tuple[Override, ...]] = {}
-        for override in overrides:
-            self._add(override)
+        self._lock = threading.Lock()
+        self._registered = list(overrides)
+        """Of this process only."""
+        self._stored: list[Override] = []
+        self._unsaved: deque[Override] = deque()
+        self._read_at = 0.0
+        self._overrides = Overrides(self._registered)
+
+    # --- the user's own prices -------------------------------------------------------------------
 
     def register(
         self,
@@ -60,10 +75,10 @@ class Pricer:
         cache_creation_per_million: Decimal | float | str | None = None,
         effective_from: datetime | date | None = None,
     ) -> Override:
-        """Set a price of your own, in US dollars per million tokens.
+        """Set a price of your own for this process, in US dollars per million tokens.
 
         Args:
-            model: the exact name in the calls' `model`.
+            model: the name in the calls' `model`; `*` and `?` allowed.
             provider: only for calls of this provider; any, if not given.
             input_per_million: for input outside the cache.
             output_per_million: for output, reasoning included.
@@ -74,15 +89,65 @@ class Pricer:
         Raises:
             ConfigurationError: a price is negative or no number.
         """
-        rates = Rates(
-            _checked(input_per_million),
-            _checked(output_per_million),
-            None if cache_read_per_million is None else _checked(cache_read_per_million),
-            None if cache_creation_per_million is None else _checked(cache_creation_per_million),
-        )
-        override = Override(model, provider, rates, _moment(effective_from))
-        self._add(override)
-        return override
+        prices: dict[str, Any] = {
+            "input_per_million": input_per_million,
+            "output_per_million": output_per_million,
+            "cache_read_per_million": cache_read_per_million,
+            "cache_creation_per_million": cache_creation_per_million,
+        }
+        made = override(model, provider, prices, effective_from)._replace(id=None)
+        self._registered.append(made)
+        self._rebuild()
+        return made
+
+    def register_and_keep(self, price: Override) -> None:
+        """Let a price hold from now on, here at once, and in the store with the next `prepare`."""
+        self._unsaved.append(price)
+        self._rebuild()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a price is not in the store yet."""
+        return bool(self._unsaved)
+
+    def prepare(self, store: Keeper) -> None:
+        """Keep what was registered, and read the store's prices if that was long ago; in the writer's thread.
+
+        Raises:
+            StoreError: the store cannot be read or written; what waits goes on waiting.
+        """
+        if not self._unsaved and time.monotonic() < self._read_at:
+            return
+        from tokentrail.models import ModelPrice
+
+        saved = list(self._unsaved)
+        for price in saved:
+            store.keep(to_row(price, now_us()))
+        stored = []
+        for row in store.kept(ModelPrice):
+            with guarded(self._health, "price.own"):  # whatever somebody wrote into the table
+                stored.append(from_row(row))
+        self._stored = stored
+        for _ in saved:
+            self._unsaved.popleft()
+        self._rebuild()
+        self._read_at = time.monotonic() + _STALE
+
+    def over(self, store: Callable[[], Keeper]) -> Callable[[Record], None]:
+        """`price` with the prices of a store, for those who read what waits for it."""
+
+        def price(record: Record) -> None:
+            with self._guard:
+                self.prepare(store())
+            self.price(record)
+
+        return price
+
+    def _rebuild(self) -> None:
+        with self._lock:
+            self._overrides = Overrides([*self._stored, *self._unsaved, *self._registered])
+
+    # --- pricing ---------------------------------------------------------------------------------
 
     def price(self, record: Record) -> None:
         """Add the cost, its source and its evidence to a record. Never raises."""
@@ -90,13 +155,6 @@ class Pricer:
             self._price(record)
             return
         record.setdefault("cost_source", "unpriced")
-
-    def _add(self, override: Override) -> None:
-        # A new tuple each time: the writer's thread reads while another one registers.
-        others = self._overrides.get(override.model, ())
-        self._overrides[override.model] = tuple(
-            sorted((*others, override), key=lambda one: one.effective_from_us, reverse=True)
-        )
 
     def _price(self, record: Record) -> None:
         if record.get("cache_hit"):
@@ -119,10 +177,12 @@ class Pricer:
     def _look_up(self, record: Record, model: str) -> None:
         provider, tokens = record.get("provider"), _tokens_of(record)
         at_us = _started(record)
-        override = self._override(model, provider, at_us) if self._overrides else None
-        if override is not None:
-            if tokens is not None:
-                _write(record, charge(override.rates, tokens), "override", override.model)
+        own = self._overrides.find(record, at_us) if self._overrides else None
+        if own is not None:
+            if own.rates.is_per_request:
+                _write(record, charge(own.rates, _NO_TOKENS), "override", own.model, own.id)
+            elif tokens is not None:
+                _write(record, charge(own.rates, tokens), "override", own.model, own.id)
         elif is_local(provider, model):
             _write(record, FREE, "free")
         elif tokens is not None:
@@ -149,14 +209,6 @@ class Pricer:
             _write(record, amount, "litellm_map", key, version)
         elif missing is not None:
             raise missing
-
-    def _override(self, model: str, provider: str | None, at_us: int) -> Override | None:
-        """The latest that holds at the moment; one for the provider before one for any."""
-        holding = [one for one in self._overrides.get(model, ()) if one.effective_from_us <= at_us]
-        for one in holding:
-            if one.provider is not None and _is_same_provider(one.provider, provider):
-                return one
-        return next((one for one in holding if one.provider is None), None)
 
 
 def _write(
@@ -211,32 +263,3 @@ def _started(record: Record) -> int:
         if moment is not None:
             return int(moment)
     return now_us()
-
-
-def _is_same_provider(one: str, other: str | None) -> bool:
-    if other is None:
-        return False
-    same = provider_of(one)
-    return one.lower() == other.lower() or (same is not None and same == provider_of(other))
-
-
-def _checked(amount: Decimal | float | str) -> int:
-    try:
-        number = Decimal(str(amount))
-    except InvalidOperation:
-        number = Decimal("nan")
-    if not number.is_finite() or number < 0:
-        raise ConfigurationError(
-            f"A price is a number of dollars per million tokens, 0 or more; not {amount!r}."
-        )
-    return rate(number)
-
-
-def _moment(effective_from: datetime | date | None) -> int:
-    if effective_from is None:
-        return 0
-    if not isinstance(effective_from, datetime):
-        effective_from = datetime.combine(effective_from, time())
-    if effective_from.tzinfo is None:
-        effective_from = effective_from.replace(tzinfo=UTC)
-    return round(effective_from.timestamp() * 1_000_000)

@@ -44,8 +44,8 @@ class Tokens(NamedTuple):
 class Rates(NamedTuple):
     """What a token of each kind costs, and a request; `None` where the source has no rate for it.
 
-    A kind of input without a rate is charged as plain input, except audio: that is dearer by far, so audio
-    without a rate has no price.
+    A kind of input without a rate is charged as plain input and reasoning as plain output; except audio: that
+    is dearer by far, so audio without a rate has no price.
     """
 
     input: int | None
@@ -55,7 +55,13 @@ class Rates(NamedTuple):
     cache_write_1h: int | None = None
     input_audio: int | None = None
     output_audio: int | None = None
+    reasoning: int | None = None
     request: int = 0
+
+    @property
+    def is_per_request(self) -> bool:
+        """Whether nothing is charged for tokens, but something for the request."""
+        return self.request > 0 and not any(rate is not None for rate in self[:-1])
 
 
 class Charge(NamedTuple):
@@ -93,7 +99,12 @@ def charge(rates: Rates, tokens: Tokens) -> Charge:
     """
     check(tokens)
     given = _charge_input(rates, tokens)
-    taken = _charge_kind(tokens.output - tokens.output_audio, rates.output, "no_output_rate")
+    thought = 0 if rates.reasoning is None else tokens.reasoning
+    said = tokens.output - tokens.output_audio - thought
+    if said < 0:  # some reasoning was counted as audio, and nobody said how much
+        raise UnpriceableError("modality_unknown")
+    taken = _charge_kind(said, rates.output, "no_output_rate")
+    taken += _charge_kind(thought, rates.reasoning, "no_output_rate")
     taken += _charge_kind(tokens.output_audio, rates.output_audio, "no_audio_rate")
     return Charge(_rounded(given + taken + rates.request), _rounded(given), _rounded(taken))
 

@@ -57,7 +57,7 @@ class Asking:
             url,
             load_settings().data_dir,
             open_store=self._opened,
-            price=self._pricer.price,
+            price=self._pricer.over(self._opened),
             health=self._health,
             close=False,
         )

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from tokentrail._guard import guarded
 from tokentrail._health import Health
@@ -28,6 +28,19 @@ _LONGEST_PAUSE: Final = 60.0
 _Answer = TypeVar("_Answer")
 
 
+class Guest(Protocol):
+    """Somebody who works in the writer's thread, where the store is at hand. Calls never wait for a guest."""
+
+    def is_waiting(self) -> bool:
+        """Whether `before` should be called even without calls to deliver."""
+
+    def before(self, store: Store) -> None:
+        """Before calls are priced."""
+
+    def after(self, store: Store, rows: Sequence[Record]) -> Iterable[Callable[[], object]]:
+        """After calls are in the store; what is returned is called when no transaction runs."""
+
+
 class Delivery:
     """Puts records into a store, once each, for as long as it takes.
 
@@ -36,6 +49,7 @@ class Delivery:
         price: adds cost to a row, in place.
         health: where refusals are counted.
         refuse: keeps a record that the store cannot take.
+        guest: works around each batch.
     """
 
     def __init__(
@@ -45,11 +59,13 @@ class Delivery:
         price: Callable[[Record], None],
         health: Health,
         refuse: Callable[[Record], None],
+        guest: Guest | None = None,
     ) -> None:
         self._open_store = open_store
         self._price = price
         self._health = health
         self._refuse = refuse
+        self._guest = guest
         self._opened: list[Store] = []
         """The store, once it is open; a list, so that it can be closed after us."""
         weakref.finalize(self, _close, self._opened, health).atexit = False
@@ -108,7 +124,36 @@ class Delivery:
             positions: how far each segment is delivered by this.
             count: whether rows that are there already are duplicates (and not deliveries once more).
         """
+        self.attend()
         return self._append([self._row(record) for record in _fold(records)], positions, count=count)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a guest waits for the store."""
+        return self._guest is not None and self._guest.is_waiting()
+
+    def attend(self) -> bool:
+        """Let the guest do what waits; False if the store does not answer, which is for `append` to say."""
+        guest = self._guest
+        if guest is None:
+            return True
+        with guarded(self._health, "guest.before"):
+            try:
+                with self._calling:
+                    guest.before(self.store())
+            except TokentrailError:
+                self.retry_at = max(self.retry_at, time.monotonic() + _HOPELESS_PAUSE)
+                return False
+        return True
+
+    def _see_off(self, rows: Sequence[Record]) -> None:
+        calls: list[Callable[[], object]] = []
+        if self._guest is not None and rows:
+            with guarded(self._health, "guest.after"), self._calling:
+                calls += self._guest.after(self.store(), rows)
+        for call in calls:
+            with guarded(self._health, "guest.call"):
+                call()
 
     def _row(self, record: Record) -> Record:
         row = dict(record)  # the caller's may be shared with those who show recent calls
@@ -131,6 +176,7 @@ class Delivery:
             # The store answers, so there is a record among these that is too much for it.
             return self._divide(rows, positions, error, count=count)
         self._answered(rows, appended, count=count)
+        self._see_off(rows)
         return True
 
     def _divide(

@@ -18,7 +18,7 @@ from tokentrail._journal._journal import UNENCODED
 from tokentrail._records import Record
 from tokentrail._writer._adoption import adopt, nowhere
 from tokentrail._writer._backlog import MAX_BYTES, Backlog
-from tokentrail._writer._delivery import BATCH, Delivery
+from tokentrail._writer._delivery import BATCH, Delivery, Guest
 from tokentrail._writer._signals import Request, Wake, let_imports_end
 from tokentrail._writer._upkeep import Upkeep
 
@@ -44,6 +44,7 @@ class Writer:
         price: adds cost to a row, in place; called by the thread.
         running: start records of the calls that run now. A call must be among them before its `note_start`.
         health: where losses, faults and duplicates are counted.
+        guest: works in the thread around each batch, see `Guest`.
         poll_interval: seconds for which records are collected before they are delivered.
         checkpoint: called at named points of an adoption; tests die there.
     """
@@ -56,6 +57,7 @@ class Writer:
         price: Callable[[Record], None],
         running: Callable[[], list[Record]],
         health: Health,
+        guest: Guest | None = None,
         poll_interval: float = 0.25,
         checkpoint: Callable[[str], None] = nowhere,
     ) -> None:
@@ -64,7 +66,7 @@ class Writer:
         self._health = health
         self._poll_interval = poll_interval
         self._checkpoint = checkpoint
-        self._delivery = Delivery(open_store, price=price, health=health, refuse=self._refuse)
+        self._delivery = Delivery(open_store, price=price, health=health, refuse=self._refuse, guest=guest)
         self._reset()
         _writers.add(self)
 
@@ -135,9 +137,15 @@ class Writer:
         """
         if self._closed:
             return not self._late
+        if threading.current_thread() is self._thread:
+            return False  # asked by a guest: the thread cannot wait for itself
         request = Request(patient=timeout is not None)
         self._ask(request)
         return self._await(request, timeout)
+
+    def nudge(self) -> None:
+        """Say that the guest waits."""
+        self._rouse()
 
     def _ask(self, request: Request) -> None:
         self._requests.append(request)
@@ -249,6 +257,8 @@ class Writer:
         delivered = self._backlog.deliver() if due else not self._backlog.stuck
         if not delivered:
             self._backlog.write_down()
+        elif due and self._delivery.awaited:
+            self._delivery.attend()
         if self._upkeep is not None:
             self._upkeep.housekeep(now)
         busy = False
@@ -258,7 +268,12 @@ class Writer:
         self._answer(requests, delivered=delivered, busy=busy)
         if self._requests:
             return _RIVAL if busy else self._poll_interval
-        if worked or not delivered or (self._upkeep is not None and self._upkeep.is_dirty()):
+        if (
+            worked
+            or not delivered
+            or self._delivery.awaited
+            or (self._upkeep is not None and self._upkeep.is_dirty())
+        ):
             return self._poll_interval
         return None
 
@@ -298,7 +313,7 @@ class Writer:
         return self._warm
 
     def _has_work(self) -> bool:
-        return not self._backlog.is_empty()
+        return not self._backlog.is_empty() or self._delivery.awaited
 
     def _after_fork(self) -> None:
         closed = self._closed
