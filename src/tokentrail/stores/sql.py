@@ -220,7 +220,7 @@ class SqlStore:
         if weaker:
             _delete(connection, weaker)
         for shape, members in self._shapes.group(records):
-            rows = [shape.row(record) for record in members]
+            rows = shape.rows(members)
             if self._postgres:
                 _copy(connection, shape, rows)
             else:
