@@ -69,7 +69,7 @@ _ENCODERS: Final[Mapping[str, Mapping[int, Encoder]]] = {
 
 
 class Shape:
-    """The columns of a record, and how its values become a row's: many at once, because each alone is dear."""
+    """The columns of a record, and how the values of many become rows; each alone would be dear."""
 
     __slots__ = ("_encoded", "_plain", "columns")
 
@@ -139,7 +139,7 @@ def payload_rows(records: Iterable[Record]) -> list[tuple[str, str | None, str |
 
 
 def washed(record: Record) -> Record:
-    """A record whose texts every database takes: no lone surrogates, no NUL; and nothing that has no value."""
+    """A record that every database takes: no lone surrogates, no NUL, no columns without a value."""
     return {key: _wash(value) for key, value in record.items() if value is not None}
 
 
