@@ -283,7 +283,8 @@ class SqlStore:
         kept = {"id", "finality"}
         changes = {column: value for column, value in record.items() if column not in kept}
         ((shape, _),) = self._shapes.group([changes])
-        values = dict(zip(shape.columns, shape.row(changes), strict=True))
+        (row,) = shape.rows([changes])
+        values = dict(zip(shape.columns, row, strict=True))
         statement = sa.update(RAW).where(RAW.c.id == record["id"])
         if "finality" in record:
             statement = statement.where(RAW.c.finality == record["finality"])
