@@ -282,6 +282,7 @@ class CallPage(Found):
     """All that pass the filters; `method` says how they were counted."""
     limit: int
     """The one in force, which may be lower than the one asked for."""
+    offset: int
     next_cursor: str | None
 
 

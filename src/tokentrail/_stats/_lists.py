@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from tokentrail._stats._answers import CallPage
-from tokentrail._stats._arguments import MOST_CALLS, FilterArguments, PageSize
+from tokentrail._stats._arguments import MOST_CALLS, MOST_OFFSET, FilterArguments, Offset, PageSize
 from tokentrail._stats._asking import Asking
 from tokentrail._stats._places import cursor_after, place_of
 from tokentrail.errors import QueryError
@@ -16,27 +16,36 @@ class Lists(Asking):
     """`Stats`, the part that lists."""
 
     def calls(
-        self, limit: PageSize = 100, cursor: str | None = None, **where: Unpack[FilterArguments]
+        self,
+        limit: PageSize = 100,
+        cursor: str | None = None,
+        *,
+        offset: Offset = 0,
+        **where: Unpack[FilterArguments],
     ) -> CallPage:
         """Calls, newest first, page by page.
 
         Args:
             limit: how many; at most 10,000.
             cursor: `next_cursor` of the page before. Pages never overlap, whatever is written meanwhile.
+            offset: how many to leave out first; a cursor is quicker, and its pages never overlap.
             where: filters.
         """
         if limit < 1:
             raise QueryError(f"limit: {limit} is below 1.")
+        if offset < 0:
+            raise QueryError(f"offset: {offset} is below 0.")
         asked, ask = self._begin(**where), self._ask()
-        most = min(limit, MOST_CALLS)
+        most, left_out = min(limit, MOST_CALLS), min(offset, MOST_OFFSET)
         after = None if cursor is None else place_of(cursor)
         (all_calls,) = ask(("calls",), asked)
-        items = self._opened().scan(asked, limit=most + 1, after=after)
+        items = self._opened().scan(asked, limit=most + 1, after=after, offset=left_out)
         page = items[:most]
         return CallPage(
             items=page,
             total=all_calls["calls"],
             limit=most,
+            offset=left_out,
             next_cursor=cursor_after(page[-1]) if len(items) > most else None,
             method=ask.method,
         )
