@@ -15,47 +15,23 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from ledger import NEW_YEAR, Ledger
 from tokentrail import Stats, Tracker
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Query
-from tokentrail._records import STATUSES, Record, to_us
+from tokentrail._records import STATUSES, to_us
 from tokentrail.errors import ConfigurationError, QueryError, StoreError
 from tokentrail.stores import open_store
-from tokentrail.stores.memory import MemoryStore
 
 CASES = {
     case["name"]: case
     for case in json.loads((Path(__file__).parent / "cases" / "stats.json").read_text(encoding="utf-8"))
 }
-NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 SEED_KEYS = {
     "total_calls", "success_calls", "error_calls", "total_input_tokens", "total_output_tokens",
     "total_tokens", "total_cost", "avg_tokens_per_call", "avg_duration_ms", "avg_tokens_per_second",
     "zero_token_success_calls",
 }  # fmt: skip
-
-
-class Ledger:
-    """A store in memory that calls are put into by hand."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-        self.stats = Stats(self.store, now=lambda: to_us(NEW_YEAR + timedelta(days=40)))
-        self._count = 0
-
-    def add(self, at: datetime = NEW_YEAR, status: str = "success", **columns: Any) -> str:
-        self._count += 1
-        call_id = f"call-{self._count:04}"
-        record: Record = {
-            "id": call_id,
-            "finality": 2,
-            "started_at": to_us(at),
-            "status": status,
-            **columns,
-        }
-        appended = self.store.append([record])
-        assert not appended.refused
-        return call_id
 
 
 @pytest.fixture

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping
-from operator import add
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
-from tokentrail._records import FAILED, Record, iso, to_us
+from tokentrail._records import FAILED, Record, iso
 
 _SUMS: Final = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
     "tool_use_count", "tool_result_count", "tool_call_count",
 )  # fmt: skip
 _SUMMED: Final = tuple(enumerate(_SUMS, start=2))
+_SUMMED_OF_HITS: Final = _SUMMED[4:]
+"""An answer from a response cache was not billed: its tokens are no part of a total."""
 _NAMES: Final = (
     "requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
     "tool_uses", "tool_results", "tool_calls", "total_duration_ms",
 )  # fmt: skip
-GROUPED: Final = ("provider", "model", "is_streaming")
-MEASURED: Final = ("calls", "error_calls", *_SUMS, "duration_ms", "timed_calls", "last_started_at")
-"""Measures of a store in the order of a leaf."""
 _REQUESTS, _ERRORS = 0, 1
 _DURATION, _TIMED, _LAST = 9, 10, 11
 _WIDTH: Final = 12
 """Nine counts, the microseconds of the timed calls and their number, and when the last one ended."""
 
-_Leaves: TypeAlias = dict[tuple[str | None, str | None, bool], list[int]]
+Leaves: TypeAlias = dict[tuple[str | None, str | None, bool], list[int]]
+"""(provider, model, is_streaming) → the sums of a leaf, in the order of `_NAMES`."""
 
 UNKNOWN: Final = "unknown"
 
@@ -38,7 +37,7 @@ class Totals:
     def __init__(self) -> None:
         # (provider, model, is_streaming) → eleven sums; a tuple and not a joined text, which could not be
         # split again: model names contain ':' and '/'.
-        self._leaves: _Leaves = {}
+        self._leaves: Leaves = {}
         self.warnings = 0
 
     def add(self, record: Record, sign: int) -> None:
@@ -57,19 +56,6 @@ class Totals:
             leaf[_TIMED] += sign
         moment = record["ended_at"] if "ended_at" in record else record["started_at"]
         leaf[_LAST] = max(leaf[_LAST], moment)
-
-    @classmethod
-    def of_groups(cls, groups: Iterable[Mapping[str, Any]]) -> Totals:
-        """Totals of what a store has: its groups by `GROUPED` with the measures `MEASURED`, public units."""
-        totals = cls()
-        for group in groups:
-            key = (group["provider"], group["model"], bool(group["is_streaming"]))
-            leaf = totals._leaves.setdefault(key, [0] * _WIDTH)
-            sums = {name: 0 if group[name] is None else group[name] for name in MEASURED[:-1]}
-            sums["duration_ms"] = round(sums["duration_ms"] * 1000)
-            leaf[:_LAST] = map(add, leaf, sums.values())
-            leaf[_LAST] = max(leaf[_LAST], to_us(group["last_started_at"]))
-        return totals
 
     def sums(self) -> dict[str, float]:
         """The totals of everything, by name."""
@@ -91,19 +77,7 @@ class Totals:
                 leaf = leaves.setdefault(key, [0] * _WIDTH)
                 _add(leaf, record, 1)
                 leaf[_LAST] = max(leaf[_LAST], record["started_at"])
-        top = _named(_sum(leaves.values()))
-        return {
-            "last_accessed": _last(leaves.values()),
-            **{
-                name if name.startswith("total_") else f"total_{name}": value
-                for name, value in top.items()
-                if name != "average_duration_ms"
-            },
-            "average_duration_ms": top["average_duration_ms"],
-            "total_warnings": self.warnings,
-            "active_requests": active,
-            "providers": _providers(leaves),
-        }
+        return hierarchy(leaves, warnings=self.warnings, active=active)
 
     @staticmethod
     def matcher(provider: str | None, model: str | None) -> Callable[[Record], bool]:
@@ -112,14 +86,31 @@ class Totals:
         return lambda record: _passes((record.get("provider"), record.get("model")), wanted)
 
 
+def hierarchy(leaves: Leaves, *, warnings: int, active: int) -> dict[str, Any]:
+    """Leaves as nested plain dicts: provider → model → total, streaming, non_streaming."""
+    top = _named(_sum(leaves.values()))
+    return {
+        "last_accessed": _last(leaves.values()),
+        **{
+            name if name.startswith("total_") else f"total_{name}": value
+            for name, value in top.items()
+            if name != "average_duration_ms"
+        },
+        "average_duration_ms": top["average_duration_ms"],
+        "total_warnings": warnings,
+        "active_requests": active,
+        "providers": _providers(leaves),
+    }
+
+
 def _add(leaf: list[int], record: Record, sign: int) -> None:
     leaf[_REQUESTS] += sign
-    for index, column in _SUMMED:
+    for index, column in _SUMMED_OF_HITS if record.get("cache_hit") else _SUMMED:
         if column in record:
             leaf[index] += sign * record[column]
 
 
-def _providers(leaves: _Leaves) -> dict[str, Any]:
+def _providers(leaves: Leaves) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for name in sorted({key[0] or UNKNOWN for key in leaves}):
         mine = {key: leaf for key, leaf in leaves.items() if (key[0] or UNKNOWN) == name}
@@ -130,7 +121,7 @@ def _providers(leaves: _Leaves) -> dict[str, Any]:
     return answer
 
 
-def _split(leaves: _Leaves) -> dict[str, dict[str, float]]:
+def _split(leaves: Leaves) -> dict[str, dict[str, float]]:
     return {
         "total": _named(_sum(leaves.values())),
         "streaming": _named(_sum(leaf for key, leaf in leaves.items() if key[2])),

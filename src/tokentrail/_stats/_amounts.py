@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -12,8 +12,6 @@ from tokentrail._stats._answers import (
     Amounts,
     Coverage,
     ModelAmounts,
-    ModelDetails,
-    ModelUsage,
     Overview,
     Summary,
 )
@@ -66,6 +64,23 @@ def settled(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def added(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Settled groups as one, where no measure counts different values: None + None = None."""
+    whole: dict[str, Any] = {}
+    for group in groups:
+        for name in MEASURES.keys() & group.keys():
+            whole[name] = _joined(MEASURES[name].op, whole.get(name), group[name])
+    return whole
+
+
+def _joined(operation: str, one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return one if other is None else other
+    if operation in ("min", "max"):
+        return min(one, other) if operation == "min" else max(one, other)
+    return one + other
+
+
 def _is_over_nothing(name: str, group: Mapping[str, Any]) -> bool:
     measure = MEASURES.get(name)
     return measure is not None and measure.op == "sum" and group.get(measure.of) == 0
@@ -80,11 +95,11 @@ def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> Am
         **plain,
         **_holes(group),
         **_averages(group),
-        success_rate=_success_rate(group),
+        success_rate=success_rate(group),
         input_cost_usd=public("input_cost_usd", group["input_cost_usd"]),
         output_cost_usd=public("output_cost_usd", group["output_cost_usd"]),
-        avg_cost_usd=_over(public("cost_usd", group["cost_usd"]), group["priced_calls"]),
-        avg_time_to_first_token_ms=_over(
+        avg_cost_usd=over(public("cost_usd", group["cost_usd"]), group["priced_calls"]),
+        avg_time_to_first_token_ms=over(
             public("time_to_first_token_ms", group["time_to_first_token_ms"]), group["first_token_calls"]
         ),
         **more,
@@ -97,9 +112,14 @@ def last_of(group: Mapping[str, Any]) -> datetime | None:
     return None if last is None else from_us(last)
 
 
+def lasting(group: Mapping[str, Any]) -> dict[str, datetime | None]:
+    """From when to when a group of calls started."""
+    first = group["first_started_at"]
+    return {"first_started_at": None if first is None else from_us(first), "last_started_at": last_of(group)}
+
+
 def overview(group: Mapping[str, Any], *, active_sessions: int, method: str) -> Overview:
     """Everything at a glance."""
-    first = group["first_started_at"]
     return amounts(
         Overview,
         group,
@@ -113,8 +133,7 @@ def overview(group: Mapping[str, Any], *, active_sessions: int, method: str) -> 
         method=method,
         users=group["users"],
         models=group["models"],
-        first_started_at=None if first is None else from_us(first),
-        last_started_at=last_of(group),
+        **lasting(group),
     )
 
 
@@ -130,14 +149,14 @@ def summary(group: Mapping[str, Any]) -> Summary:
         **{name: group[name] for name in same},
         **_holes(group),
         **_averages(group),
-        success_rate=_success_rate(group),
+        success_rate=success_rate(group),
         total_calls=group["calls"],
         total_input_tokens=group["input_tokens"],
         total_output_tokens=group["output_tokens"],
         total_tokens=group["total_tokens"],
         total_cost=public("cost_usd", group["cost_usd"]),
         failed_cost=public("failed_cost_usd", group["failed_cost_usd"]),
-        stream_tokens_per_second=_per_second(group["stream_paced_tokens"], stream_ms),
+        stream_tokens_per_second=per_second(group["stream_paced_tokens"], stream_ms),
     )
 
 
@@ -147,52 +166,33 @@ def model_amounts(group: Mapping[str, Any]) -> ModelAmounts:
     return amounts(ModelAmounts, group, model_name=group["model"], cost=cost, last_started_at=last_of(group))
 
 
-def model_usage(group: Mapping[str, Any]) -> ModelUsage:
-    """Requests to one model."""
-    return ModelUsage(
-        model_name=group["model"],
-        requests=group["calls"],
-        tokens=group["total_tokens"],
-        cost=public("cost_usd", group["cost_usd"]),
-        last_used=last_of(group),
-    )
-
-
-def model_details(group: Mapping[str, Any]) -> ModelDetails:
-    """How requests to one model went."""
-    timed = group["timed_calls"]
-    share = _success_rate(group)
-    return ModelDetails(
-        name=group["model"],
-        requests=group["calls"],
-        success_rate=None if share is None else 100 * share,
-        avg_response_time=group["duration_ms"] / timed / 1_000_000 if timed else None,
-        tokens=group["total_tokens"],
-        cost=public("cost_usd", group["cost_usd"]),
-    )
-
-
 def _holes(group: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "missing_usage_calls": group["billed_calls"] - group["counted_calls"],
         "unpriced_calls": group["calls"] - group["priced_calls"],
-        "coverage": Coverage(
-            tokens=_over(group["counted_calls"], group["billed_calls"]),
-            cost=_over(group["priced_calls"], group["calls"]),
-        ),
+        "coverage": coverage(group),
     }
+
+
+def coverage(group: Mapping[str, Any]) -> Coverage:
+    """How much of the tokens and dollars of a group is known."""
+    return Coverage(
+        tokens=over(group["counted_calls"], group["billed_calls"]),
+        cost=over(group["priced_calls"], group["calls"]),
+    )
 
 
 def _averages(group: Mapping[str, Any]) -> dict[str, Any]:
     """Averages over the calls of which the value is known."""
     return {
-        "avg_tokens_per_call": _over(group["total_tokens"], group["counted_calls"]),
-        "avg_duration_ms": _over(public("duration_ms", group["duration_ms"]), group["timed_calls"]),
-        "avg_tokens_per_second": _per_second(group["paced_tokens"], public("paced_ms", group["paced_ms"])),
+        "avg_tokens_per_call": over(group["total_tokens"], group["counted_calls"]),
+        "avg_duration_ms": over(public("duration_ms", group["duration_ms"]), group["timed_calls"]),
+        "avg_tokens_per_second": per_second(group["paced_tokens"], public("paced_ms", group["paced_ms"])),
     }
 
 
-def _success_rate(group: Mapping[str, Any]) -> float | None:
+def success_rate(group: Mapping[str, Any]) -> float | None:
+    """Success of success, error and timeout; unknown if none of those ended."""
     return rate(group["success_calls"], group["success_calls"] + group["error_calls"])
 
 
@@ -201,11 +201,13 @@ def rate(part: int, whole: int) -> float | None:
     return None if whole == 0 else part / whole
 
 
-def _over(value: float | None, count: int) -> float | None:
+def over(value: float | None, count: int) -> float | None:
+    """An average over the calls of which the value is known; unknown of none."""
     return None if value is None or count == 0 else value / count
 
 
-def _per_second(tokens: int | None, milliseconds: float | None) -> float | None:
+def per_second(tokens: int | None, milliseconds: float | None) -> float | None:
+    """A speed; unknown where no time passed."""
     if tokens is None or not milliseconds:
         return None
     return tokens / milliseconds * 1000

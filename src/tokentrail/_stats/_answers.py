@@ -189,6 +189,8 @@ class Series(Found):
     tz: str
     by: str | None
     points: list[Point]
+    truncated: bool
+    """Whether there are more values of `by` than `limit`."""
 
 
 class BreakdownItem(Amounts):
@@ -253,7 +255,7 @@ class ErrorCount(Answer):
 
 
 class ErrorPoint(Answer):
-    """Errors of one day."""
+    """Errors of one period."""
 
     bucket: datetime
     count: int
@@ -284,120 +286,6 @@ class CallPage(Found):
     """The one in force, which may be lower than the one asked for."""
     offset: int
     next_cursor: str | None
-
-
-class ModelUsage(Answer):
-    """Requests to one model."""
-
-    model_name: str | None
-    requests: int
-    tokens: int | None
-    cost: float | None
-    last_used: datetime | None
-
-
-class UsageStats(Found):
-    """Requests, tokens and dollars, in sum and by model."""
-
-    total_requests: int
-    successful_requests: int
-    failed_requests: int
-    total_input_tokens: int | None
-    total_output_tokens: int | None
-    total_tokens: int | None
-    total_cost: float | None
-    missing_usage_requests: int
-    unpriced_requests: int
-    models: list[ModelUsage]
-
-
-class ModelDetails(Answer):
-    """How requests to one model went."""
-
-    name: str | None
-    requests: int
-    success_rate: float | None
-    """Percent."""
-    avg_response_time: float | None
-    """Seconds."""
-    tokens: int | None
-    cost: float | None
-
-
-class DetailedStats(Found):
-    """How requests went, by model."""
-
-    start_date: datetime | None
-    end_date: datetime | None
-    """The first moment that is no longer in."""
-    total_requests: int
-    models: list[ModelDetails]
-
-
-# --- the answers of `UsageInfo` ------------------------------------------------------------------
-
-
-class ClientModel(ModelUsage):
-    """What a client used one model of one provider for."""
-
-    model_provider: str | None
-    total_input_tokens: int | None
-    total_output_tokens: int | None
-    total_tokens: int | None
-    total_cost: float | None
-
-
-class RequestSummary(Answer):
-    """One request."""
-
-    id: str
-    """The id of the call."""
-    request_id: str
-    """The caller's own name for it, else the id."""
-    timestamp: datetime
-    model_name: str | None
-    model_provider: str | None
-    status: str
-    """`running`, or how it ended."""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-    total_cost: float | None = None
-    response_time: float | None = None
-    """Seconds."""
-    error_message: str | None = None
-
-
-class RequestDetails(RequestSummary):
-    """One request, with everything that is known of it."""
-
-    client_id: str | None = None
-    user_id: str | None = None
-    input_cost: float | None = None
-    output_cost: float | None = None
-    request_raw: str | None = None
-    """Only if `capture` was on."""
-    response_raw: str | None = None
-    call: LLMCall | None = None
-    """All columns; `None` while it runs."""
-
-
-class ClientUsageData(Answer):
-    """What a client used."""
-
-    client_id: str | None
-    total_requests: int
-    successful_requests: int
-    failed_requests: int
-    running_requests: int
-    total_input_tokens: int | None
-    total_output_tokens: int | None
-    total_tokens: int | None
-    total_cost: float | None
-    missing_usage_requests: int
-    unpriced_requests: int
-    models_used: list[ClientModel]
-    recent_requests: list[RequestSummary]
 
 
 class BudgetCheck(Answer):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tokentrail._health import Health
 from tokentrail._measures import MEASURES, public
 from tokentrail._query import Filters, Query, filters
-from tokentrail._records import TIME, from_us, now_us
+from tokentrail._records import TIME, Record, from_us, now_us
 from tokentrail._settings import absolute_url, load_settings
 from tokentrail._stats._ask import Ask
 
@@ -44,20 +44,25 @@ class Asking:
                 self._store = _open(self._source)
             return self._store
 
+    def _priced(self) -> Callable[[Record], None]:
+        """Adds the cost to a record, also by the prices in the store."""
+        from tokentrail._pricing import Pricer
+
+        if self._pricer is None:
+            self._pricer = Pricer(health=self._health)
+        return self._pricer.over(self._opened)
+
     def _import_pending(self) -> None:
         url = self._opened().url
         if url.startswith("memory:"):
             return
-        from tokentrail._pricing import Pricer
         from tokentrail._writer import import_pending
 
-        if self._pricer is None:
-            self._pricer = Pricer(health=self._health)
         import_pending(
             url,
             load_settings().data_dir,
             open_store=self._opened,
-            price=self._pricer.over(self._opened),
+            price=self._priced(),
             health=self._health,
             close=False,
         )
@@ -77,8 +82,10 @@ class Asking:
         self._before()
         return asked
 
-    def _ask(self) -> Ask:
-        return Ask(self._opened())
+    def _question(self, **where: Any) -> tuple[Ask, Filters]:
+        """Whom to ask, and about which calls."""
+        asked = self._begin(**where)
+        return Ask(self._opened()), asked
 
     def close(self) -> None:
         """Let go of the store, if this object opened it."""

@@ -65,6 +65,12 @@ class Statistic:
     filtered: bool
     """Whether it takes the `FILTERS`."""
 
+    @property
+    def filters(self) -> tuple[Parameter, ...]:
+        """The filters it takes."""
+        own = {each.name for each in self.parameters}
+        return tuple(each for each in FILTERS if each.name not in own) if self.filtered else ()
+
     def ask(self, stats: Stats, **arguments: Any) -> Any:
         """The answer; `None` only if `may_be_missing`.
 
@@ -72,7 +78,7 @@ class Statistic:
             QueryError: a parameter is wrong or unknown; the sentence names it.
             StoreError: the store cannot be read.
         """
-        known = {each.name for each in (*self.parameters, *(FILTERS if self.filtered else ()))}
+        known = {each.name for each in (*self.parameters, *self.filters)}
         for name in arguments.keys() - known:
             raise QueryError(
                 f"{name}: {self.name} has no such parameter. It has: {', '.join(sorted(known))}."
@@ -94,7 +100,9 @@ def statistic(method: Callable[..., Any], path: str) -> Statistic:
     own = [
         _parameter(name, hints[name], each.default, told.get(name, ""))
         for name, each in signature.items()
-        if name not in ("self", *_FILTER_HINTS) and each.kind is not each.VAR_KEYWORD
+        if name != "self"
+        and each.kind is not each.VAR_KEYWORD
+        and (name not in _FILTER_HINTS or each.default is REQUIRED)
     ]
     answers = _alternatives(hints["return"])
     return Statistic(
@@ -164,12 +172,24 @@ STATS: Final[Mapping[str, Statistic]] = _table(
         statistic(Stats.token_statistics, "token-statistics"),
         statistic(Stats.timeseries, "timeseries"),
         statistic(Stats.breakdown, "breakdown"),
+        statistic(Stats.users, "users"),
+        statistic(Stats.tags, "tags"),
+        statistic(Stats.operations, "operations"),
         statistic(Stats.latency, "latency"),
+        statistic(Stats.tokens_per_second, "tokens-per-second"),
+        statistic(Stats.sizes, "sizes"),
+        statistic(Stats.cache_savings, "cache-savings"),
         statistic(Stats.error_statistics, "errors/stats"),
+        statistic(Stats.data_quality, "data-quality"),
         statistic(Stats.calls, "llm-calls"),
         statistic(Stats.call, "llm-calls/{call_id}"),
+        statistic(Stats.find_large, "large-calls"),
+        statistic(Stats.sessions, "sessions"),
+        statistic(Stats.run_usage, "runs/{run_id}/usage"),
         statistic(Stats.usage_stats, "usage-stats"),
         statistic(Stats.detailed_stats, "detailed-stats"),
+        statistic(Stats.client_usage, "client-usage"),
+        statistic(Stats.running_totals, "running-totals"),
     )
 )
 """Name → statistic. To add one, write a method of `Stats` and name it here."""

@@ -9,11 +9,11 @@ from tokentrail._records import FAILED, from_us
 from tokentrail._stats._amounts import NOTHING, rate
 from tokentrail._stats._answers import ErrorCount, ErrorPoint, ErrorStatistics
 from tokentrail._stats._ask import Ask
-from tokentrail._stats._places import window
+from tokentrail._stats._series import window
 
 
-def error_statistics(ask: Ask, asked: Filters, limit: int) -> ErrorStatistics:
-    """Errors by type, model and provider, most first, and by day."""
+def error_statistics(ask: Ask, asked: Filters, granularity: str, limit: int) -> ErrorStatistics:
+    """Errors by type, model and provider, most first, and over time."""
     (all_calls,) = ask(("calls", "success_calls", "error_calls", "timeout_calls"), asked)
     errors = all_calls["error_calls"]
     failed = _only_failed(asked)
@@ -25,7 +25,7 @@ def error_statistics(ask: Ask, asked: Filters, limit: int) -> ErrorStatistics:
         by_type=_counts(ask, failed, failed, "error_type", errors, limit),
         by_model=_counts(ask, failed, asked, "model", errors, limit),
         by_provider=_counts(ask, failed, asked, "provider", errors, limit),
-        timeseries=_by_day(ask, asked),
+        timeseries=_over_time(ask, asked, granularity),
         method=ask.method,
     )
 
@@ -55,14 +55,14 @@ def _counts(ask: Ask, failed: Filters, asked: Filters, by: str, errors: int, lim
     ]
 
 
-def _by_day(ask: Ask, asked: Filters) -> list[ErrorPoint]:
-    days = ask(("calls", "error_calls"), asked, granularity="day")
-    known = {group["period"]: group for group in days}
+def _over_time(ask: Ask, asked: Filters, granularity: str) -> list[ErrorPoint]:
+    periods = ask(("calls", "error_calls"), asked, granularity=granularity)
+    known = {group["period"]: group for group in periods}
     return [
         ErrorPoint(
             bucket=from_us(period).astimezone(asked.zone),
             count=known.get(period, NOTHING)["error_calls"],
             calls=known.get(period, NOTHING)["calls"],
         )
-        for period in window(asked, "day", list(known))
+        for period in window(asked, granularity, list(known))
     ]

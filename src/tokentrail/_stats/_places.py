@@ -1,14 +1,11 @@
-"""Cursors, and the periods that a series shows."""
+"""Cursors: where a page begins."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tokentrail._periods import edges
-from tokentrail._query import Filters
 from tokentrail._records import from_us, to_us
 from tokentrail.errors import QueryError
 
@@ -16,20 +13,14 @@ if TYPE_CHECKING:
     from tokentrail.models import LLMCall
 
 
-def window(asked: Filters, granularity: str, found: Sequence[int]) -> list[int]:
-    """The beginnings of all periods that a series shows."""
-    start = asked.start_us if asked.start_us is not None else min(found, default=None)
-    end = asked.end_us if asked.end_us is not None else max(found, default=None)
-    if start is None or end is None:
-        return []
-    if asked.end_us is None:
-        end += 1
-    return edges(start, end, granularity, asked.zone) if start < end else []
-
-
 def cursor_after(call: LLMCall) -> str:
     """Where the page after this call begins."""
-    return base64.urlsafe_b64encode(f"{to_us(call.started_at)}:{call.id}".encode()).decode().rstrip("=")
+    return cursor_at(to_us(call.started_at), call.id)
+
+
+def cursor_at(moment_us: int, key: str) -> str:
+    """Where the page begins after what has this moment and name."""
+    return base64.urlsafe_b64encode(f"{moment_us}:{key}".encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str) -> tuple[int, str]:

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final, Unpack
+from typing import Final, Unpack
 
-from tokentrail._measures import public
-from tokentrail._query import Filters
-from tokentrail._records import from_us
-from tokentrail._stats._amounts import (
-    AMOUNTS,
-    LASTING,
-    NOTHING,
-    OVERVIEW,
-    SUMMARY,
-    amounts,
-    last_of,
-    model_amounts,
-    model_details,
-    model_usage,
-    overview,
-    summary,
-)
+from tokentrail._stats._amounts import OVERVIEW, SUMMARY, model_amounts, overview, summary
 from tokentrail._stats._answers import (
     Breakdown,
-    BreakdownItem,
-    DetailedStats,
     ErrorStatistics,
     Latency,
     Overview,
-    Point,
     Series,
     TokenStatistics,
-    UsageStats,
 )
+from tokentrail._stats._apart import Tags, Users, breakdown, largest, tags, users
 from tokentrail._stats._arguments import (
-    MOST_GROUPS,
     Field,
     Fields,
     FilterArguments,
@@ -45,12 +23,18 @@ from tokentrail._stats._arguments import (
     Groups,
     WindowArguments,
 )
-from tokentrail._stats._ask import Ask
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
 from tokentrail._stats._lists import Lists
-from tokentrail._stats._places import window
+from tokentrail._stats._operations import OperationsApart, operations
+from tokentrail._stats._quality import DataQuality, data_quality
+from tokentrail._stats._requests import DetailedStats, UsageStats, detailed_stats, usage_stats
+from tokentrail._stats._running import RunningTotals, running_totals
+from tokentrail._stats._savings import CacheSavings, savings
+from tokentrail._stats._series import points
+from tokentrail._stats._sizes import SizesApart, sizes
+from tokentrail._stats._speed import Speeds, speeds
 from tokentrail.errors import QueryError
 
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
@@ -81,7 +65,7 @@ class Stats(Lists, Exports):
 
     def overview(self, **where: Unpack[FilterArguments]) -> Overview:
         """Calls, tokens, dollars, sessions and users at a glance."""
-        asked, ask = self._begin(**where), self._ask()
+        ask, asked = self._question(**where)
         (all_calls,) = ask(OVERVIEW, asked)
         since = self._now() - _ACTIVE_US
         recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
@@ -104,14 +88,15 @@ class Stats(Lists, Exports):
             limit: how many models.
             where: filters.
         """
-        asked, ask = self._begin(tz=tz, **where), self._ask()
+        ask, asked = self._question(tz=tz, **where)
         (all_calls,) = ask(SUMMARY, asked)
-        models, truncated = self._apart(ask, asked, ("model",), "-total_tokens", limit)
+        models, truncated = largest(ask, asked, "model", "-total_tokens", limit)
+        series, _ = points(ask, asked, bucket)
         return TokenStatistics(
             summary=summary(all_calls),
             by_model=[model_amounts(group) for group in models],
             by_model_truncated=truncated,
-            timeseries=self._points(ask, asked, bucket, None),
+            timeseries=series,
             bucket=bucket,
             tz=tz,
             method=ask.method,
@@ -139,31 +124,15 @@ class Stats(Lists, Exports):
         fields = (by,) if isinstance(by, str) else tuple(by)
         if not 1 <= len(fields) <= 2:
             raise QueryError("by: one field or two.")
-        asked, ask = self._begin(**where), self._ask()
-        groups, truncated = self._apart(ask, asked, fields[:1], order, limit)
-        inner: dict[Any, list[BreakdownItem]] = {}
-        if len(fields) == 2:
-            for group in ask(LASTING, asked, by=fields, order=order):
-                item = _item(group, fields[1])
-                inner.setdefault(group[fields[0]], []).append(item)
-        return Breakdown(
-            by=fields,
-            items=[_item(group, fields[0], items=inner.get(group[fields[0]], [])) for group in groups],
-            truncated=truncated,
-            method=ask.method,
-        )
-
-    def _apart(
-        self, ask: Ask, asked: Filters, by: tuple[str, ...], order: str, limit: int
-    ) -> tuple[list[dict[str, Any]], bool]:
-        if limit < 1:
-            raise QueryError(f"limit: {limit} is below 1.")
-        most = min(limit, MOST_GROUPS)
-        groups = ask(LASTING, asked, by=by, order=order, limit=most + 1)
-        return groups[:most], len(groups) > most
+        return breakdown(*self._question(**where), fields, order, limit)
 
     def timeseries(
-        self, granularity: Granularity = "day", by: Field = None, **where: Unpack[FilterArguments]
+        self,
+        granularity: Granularity = "day",
+        by: Field = None,
+        *,
+        limit: Groups = 100,
+        **where: Unpack[FilterArguments],
     ) -> Series:
         """Calls over time, ascending, with a point for every period.
 
@@ -174,36 +143,59 @@ class Stats(Lists, Exports):
             granularity: `minute`, `15min`, `hour`, `day`, `week` (from Monday) or `month`, on the clocks of
                 `tz`.
             by: a field; then each of its values has a series, told apart by `key`.
+            limit: how many values, those with most calls.
             where: filters.
         """
-        asked, ask = self._begin(**where), self._ask()
+        if limit < 1:
+            raise QueryError(f"limit: {limit} is below 1.")
+        ask, asked = self._question(**where)
+        series, truncated = points(ask, asked, granularity, by, limit)
         return Series(
             granularity=granularity,
             tz=asked.zone.key,
             by=by,
-            points=self._points(ask, asked, granularity, by),
+            points=series,
+            truncated=truncated,
             method=ask.method,
         )
 
-    def _points(self, ask: Ask, asked: Filters, granularity: str, by: str | None) -> list[Point]:
-        fields = () if by is None else (by,)
-        groups = ask(AMOUNTS, asked, by=fields, granularity=granularity)
-        known = {(group["period"], *(group[name] for name in fields)): group for group in groups}
-        keys = list(dict.fromkeys(tuple(group[name] for name in fields) for group in groups))
-        if by is None:
-            keys = [()]
-        return [
-            amounts(
-                Point,
-                known.get((period, *key), NOTHING),
-                bucket=from_us(period).astimezone(asked.zone),
-                key=key[0] if key else None,
-            )
-            for period in window(asked, granularity, [group["period"] for group in groups])
-            for key in keys
-        ]
+    def users(
+        self, *, order: str = "-total_tokens", limit: Groups = 100, **where: Unpack[FilterArguments]
+    ) -> Users:
+        """Users: what each used, in how many sessions, with how many models, from when to when.
 
-    # --- how long --------------------------------------------------------------------------------
+        Args:
+            order: a measure, largest first with a leading `-`.
+            limit: how many users.
+            where: filters.
+        """
+        return users(*self._question(**where), order, limit)
+
+    def tags(
+        self, *, order: str = "-total_tokens", limit: Groups = 100, **where: Unpack[FilterArguments]
+    ) -> Tags:
+        """Calls by tag, each under all of its tags; the sum over tags, and the total with each call once.
+
+        Args:
+            order: a measure, largest first with a leading `-`.
+            limit: how many tags.
+            where: filters.
+        """
+        return tags(*self._question(**where), order, limit)
+
+    def operations(
+        self, by: Field = None, *, limit: Groups = 100, **where: Unpack[FilterArguments]
+    ) -> OperationsApart:
+        """What users asked for: operations, counted once however many retries and fallbacks they took.
+
+        Args:
+            by: a field; then each of its values has figures of its own too.
+            limit: how many of those values.
+            where: filters.
+        """
+        return operations(*self._question(**where), by, limit)
+
+    # --- how long, how fast, how large -----------------------------------------------------------
 
     def latency(self, by: Field = None, **where: Unpack[FilterArguments]) -> Latency:
         """Percentiles of how long successful calls took, in milliseconds; `error` says how exact.
@@ -215,58 +207,66 @@ class Stats(Lists, Exports):
             where: filters.
         """
         where.setdefault("status", "success")
-        asked, ask = self._begin(**where, cache_hit=[False, None]), self._ask()
+        ask, asked = self._question(**where, cache_hit=[False, None])
         return latency(ask, asked, by)
 
-    # --- what went wrong -------------------------------------------------------------------------
-
-    def error_statistics(self, *, limit: Groups = 100, **where: Unpack[FilterArguments]) -> ErrorStatistics:
-        """Errors and timeouts: by type, model and provider (most first), and by day.
+    def tokens_per_second(
+        self, by: Field = None, *, limit: Groups = 100, **where: Unpack[FilterArguments]
+    ) -> Speeds:
+        """How fast successful answers were written, and how long their first token took.
 
         Args:
+            by: a field; then each of its values has figures of its own too.
+            limit: how many of those values.
+            where: filters.
+        """
+        return speeds(*self._question(**where), by, limit)
+
+    def sizes(self, by: Field = None, *, limit: Groups = 100, **where: Unpack[FilterArguments]) -> SizesApart:
+        """Bytes of requests and answers: sums, averages and largest; counts of messages and tool uses.
+
+        Args:
+            by: a field; then each of its values has figures of its own too.
+            limit: how many of those values.
+            where: filters.
+        """
+        return sizes(*self._question(**where), by, limit)
+
+    # --- what went wrong, and what is doubtful ---------------------------------------------------
+
+    def error_statistics(
+        self, *, granularity: Granularity = "day", limit: Groups = 100, **where: Unpack[FilterArguments]
+    ) -> ErrorStatistics:
+        """Errors and timeouts: by type, model and provider (most first), and over time.
+
+        Args:
+            granularity: of the time series, see `timeseries`.
             limit: how many types, models and providers.
             where: filters.
         """
-        asked, ask = self._begin(**where), self._ask()
-        return error_statistics(ask, asked, limit)
+        ask, asked = self._question(**where)
+        return error_statistics(ask, asked, granularity, limit)
 
-    # --- in the words of `UsageInfo` -------------------------------------------------------------
+    def data_quality(self, **where: Unpack[FilterArguments]) -> DataQuality:
+        """What is doubtful about the records: how often, an example, where, and what to do about it."""
+        return data_quality(*self._question(**where), self._now())
+
+    # --- money -----------------------------------------------------------------------------------
+
+    def cache_savings(self, **where: Unpack[FilterArguments]) -> CacheSavings:
+        """What the providers' caches and response caches saved, by list and own prices of each day."""
+        return savings(*self._question(**where), self._priced())
+
+    # --- in the words of `UsageInfo` and of a tracker --------------------------------------------
 
     def usage_stats(self, **where: Unpack[FilterArguments]) -> UsageStats:
         """Requests, tokens and dollars, in sum and by model (most requests first)."""
-        asked, ask = self._begin(**where), self._ask()
-        (group,) = ask(AMOUNTS, asked)
-        models = ask(LASTING, asked, by=("model",), order="-calls")
-        return UsageStats(
-            total_requests=group["calls"],
-            successful_requests=group["success_calls"],
-            failed_requests=group["error_calls"],
-            total_input_tokens=group["input_tokens"],
-            total_output_tokens=group["output_tokens"],
-            total_tokens=group["total_tokens"],
-            total_cost=public("cost_usd", group["cost_usd"]),
-            missing_usage_requests=group["billed_calls"] - group["counted_calls"],
-            unpriced_requests=group["calls"] - group["priced_calls"],
-            models=[model_usage(each) for each in models],
-            method=ask.method,
-        )
+        return usage_stats(*self._question(**where))
 
     def detailed_stats(self, **where: Unpack[FilterArguments]) -> DetailedStats:
         """How requests went, by model: success rate in percent, average response time in seconds."""
-        asked, ask = self._begin(**where), self._ask()
-        models = ask(AMOUNTS, asked, by=("model",), order="-calls")
-        return DetailedStats(
-            start_date=_shown(asked, asked.start_us),
-            end_date=_shown(asked, asked.end_us),
-            total_requests=sum(group["calls"] for group in models),
-            models=[model_details(group) for group in models],
-            method=ask.method,
-        )
+        return detailed_stats(*self._question(**where))
 
-
-def _item(group: Mapping[str, Any], by: str, **more: Any) -> BreakdownItem:
-    return amounts(BreakdownItem, group, key=group[by], last_started_at=last_of(group), **more)
-
-
-def _shown(asked: Filters, moment: int | None) -> datetime | None:
-    return None if moment is None else from_us(moment).astimezone(asked.zone)
+    def running_totals(self, **where: Unpack[FilterArguments]) -> RunningTotals:
+        """Totals of a window by provider and model, streams apart, as a tracker has them since its start."""
+        return running_totals(*self._question(**where))

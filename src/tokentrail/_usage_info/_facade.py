@@ -13,7 +13,6 @@ from tokentrail._records import MONEY, SCALES, Record, new_id, now_us
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail._usage_info._requests import Key, remember, requests_of
 from tokentrail._usage_info._rows import (
-    client_model,
     cost,
     dollars,
     duration,
@@ -22,12 +21,12 @@ from tokentrail._usage_info._rows import (
     or_zero,
     provider_of,
     running_fields,
-    summary,
 )
 
 if TYPE_CHECKING:
     from tokentrail._health import Health
-    from tokentrail._stats._answers import BudgetCheck, ClientUsageData, RequestDetails
+    from tokentrail._stats._answers import BudgetCheck
+    from tokentrail._stats._requests import ClientUsageData, RequestDetails
     from tokentrail.models import LLMCall
 
 
@@ -205,26 +204,14 @@ class UsageInfo:
             client_id: default this one; another one is asked about for all its users.
             limit_recent: how many requests.
         """
-        from tokentrail._stats._answers import ClientUsageData
-
         own = client_id is None or client_id == self.client_id
         who = self._own if own else {"client_id": Exact(client_id)}
-        stats = self.tracker.stats
-        totals = stats.usage_stats(**who)
-        by_model = stats.breakdown(("model", "provider"), order="-calls", **who)
-        return ClientUsageData(
-            client_id=who["client_id"],
-            running_requests=len(self._running()) if own else 0,
-            **totals.model_dump(exclude={"models"}),
-            models_used=[
-                client_model(model.key, item.key, item) for model in by_model.items for item in model.items
-            ],
-            recent_requests=[summary(call) for call in stats.calls(limit_recent, **who).items],
-        )
+        usage = self.tracker.stats.client_usage(limit_recent, **who)
+        return usage.model_copy(update={"running_requests": len(self._running()) if own else 0})
 
     def get_request_details(self, request_id: str) -> RequestDetails | None:
         """Everything about the newest request of that name, of this client and user; `None` if unknown."""
-        from tokentrail._stats._answers import RequestDetails
+        from tokentrail._stats._requests import RequestDetails, request
 
         for snapshot in self._running():
             if request_id in (snapshot["id"], snapshot["request_id"]):
@@ -234,7 +221,7 @@ class UsageInfo:
             return None
         payload = self.tracker.stats.payload(call.id)
         return RequestDetails(
-            **summary(call).model_dump(),
+            **request(call).model_dump(),
             client_id=call.client_id,
             user_id=call.user_id,
             input_cost=call.input_cost_usd,

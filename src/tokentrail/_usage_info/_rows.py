@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tokentrail._stats._answers import BreakdownItem, ClientModel, RequestSummary
-    from tokentrail.models import LLMCall
+from typing import Any
 
 
 def provider_of(model_name: object) -> str | None:
@@ -60,26 +56,6 @@ def model_row(model: Any) -> dict[str, Any]:
     }
 
 
-def summary(call: LLMCall) -> RequestSummary:
-    """One ended request."""
-    from tokentrail._stats._answers import RequestSummary
-
-    return RequestSummary(
-        id=call.id,
-        request_id=call.request_id or call.id,
-        timestamp=call.started_at,
-        model_name=call.model,
-        model_provider=call.provider,
-        status=call.status,
-        input_tokens=call.input_tokens,
-        output_tokens=call.output_tokens,
-        total_tokens=call.total_tokens,
-        total_cost=call.cost_usd,
-        response_time=None if call.duration_ms is None else call.duration_ms / 1000,
-        error_message=call.error_message,
-    )
-
-
 def running_fields(snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """One request that runs."""
     return {
@@ -102,21 +78,3 @@ def dollars(cost: float | None) -> str:
 def hole(count: int, what: str) -> str:
     """How much is not known, for people."""
     return f"  ({count:,} {what})" if count else ""
-
-
-def client_model(model: Any, provider: Any, item: BreakdownItem) -> ClientModel:
-    """What a client used one model of one provider for."""
-    from tokentrail._stats._answers import ClientModel
-
-    return ClientModel(
-        model_name=model,
-        model_provider=provider,
-        requests=item.calls,
-        tokens=item.total_tokens,
-        cost=item.cost_usd,
-        last_used=item.last_started_at,
-        total_input_tokens=item.input_tokens,
-        total_output_tokens=item.output_tokens,
-        total_tokens=item.total_tokens,
-        total_cost=item.cost_usd,
-    )

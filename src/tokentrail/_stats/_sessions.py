@@ -1,0 +1,76 @@
+"""Conversations: what each used, since when, and whether it still goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from tokentrail._neighbours import MESSAGE
+from tokentrail._query import Exact, Filters
+from tokentrail._records import from_us
+from tokentrail._stats._amounts import amounts, settled
+from tokentrail._stats._answers import Amounts, Found
+from tokentrail._stats._ask import Ask
+
+
+class SessionItem(Amounts):
+    """What one conversation used, from its first call to its last."""
+
+    session_id: str
+    user_id: str | None
+    """One of them, if there were several."""
+    message_count: int
+    """Messages that were recorded as such."""
+    start_time: datetime
+    last_activity: datetime
+    """When its last call began."""
+    is_active: bool
+
+
+class RunUsage(Amounts, Found):
+    """What one run used, over all of its steps."""
+
+    run_id: str
+    models: int
+    """How many different ones."""
+    first_started_at: datetime
+    last_started_at: datetime
+
+
+class SessionPage(Found):
+    """Some conversations, the last active first."""
+
+    items: list[SessionItem]
+    total: int
+    limit: int
+    """The one in force, which may be lower than the one asked for."""
+    next_cursor: str | None
+    active_minutes: int
+    """A session counts as active so many minutes after its last call."""
+
+
+def session_items(ask: Ask, groups: Sequence[dict[str, Any]], active_since: int) -> list[SessionItem]:
+    """Groups of a store as items."""
+    names = tuple(Exact(group["session_id"]) for group in groups)
+    if not names:
+        return []
+    these = Filters(wanted={"session_id": names})
+    users: dict[str, str] = {}
+    for group in ask(("calls",), these, by=("session_id", "user_id"), order="-calls"):
+        if group["user_id"] is not None:
+            users.setdefault(group["session_id"], group["user_id"])
+    messages = {row[0]: row[1] for row in ask.store.tally(MESSAGE, these, ("session_id",))}
+    return [
+        amounts(
+            SessionItem,
+            settled(group),
+            session_id=group["session_id"],
+            user_id=users.get(group["session_id"]),
+            message_count=messages.get(group["session_id"], 0),
+            start_time=from_us(group["first_started_at"]),
+            last_activity=from_us(group["last_started_at"]),
+            is_active=group["last_started_at"] >= active_since,
+        )
+        for group in groups
+    ]
