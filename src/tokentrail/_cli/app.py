@@ -9,6 +9,7 @@ import typer
 from tokentrail import __version__
 from tokentrail._cli import options, questions
 from tokentrail._cli.export import export
+from tokentrail._cli.prices import reprice
 from tokentrail._cli.show import Show, put_json
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 db = typer.Typer(help="The database itself.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
 app.command()(export)
+app.command()(reprice)
 
 
 def _version(asked: bool) -> None:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tokentrail._cli import options
+from tokentrail._cli.progress import progress
 from tokentrail._cli.questions import opened
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tokentrail._stats import Stats
 
 PIPE = "-"
 
@@ -70,25 +62,9 @@ def export(
         tag=tag,
     )
     marked = path != PIPE if bom is None else bom
-    with opened(options.settings_for(database)) as questions, _progress(questions, asked, limit) as tell:
+    with opened(options.settings_for(database)) as questions, progress(questions, asked, limit) as tell:
         done = questions.export(kind, path, format, limit=limit, bom=marked, progress=tell, **asked)
     if path != PIPE:
         typer.echo(
             f"{done.rows:,} row{'' if done.rows == 1 else 's'} in {done.path} ({done.format})", err=True
         )
-
-
-@contextmanager
-def _progress(
-    questions: Stats, asked: dict[str, Any], limit: int | None
-) -> Iterator[Callable[[int], object] | None]:
-    """A bar on stderr, where that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    total = questions.overview(**asked).calls
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("rows", total=total if limit is None else min(limit, total))
-        yield lambda rows: bar.update(task, completed=rows)

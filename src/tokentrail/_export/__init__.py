@@ -9,13 +9,14 @@ from tokentrail._export._export import (
     export_rows,
     write_export,
 )
-from tokentrail._export._kinds import KINDS
+from tokentrail._export._kinds import KINDS, call_pages
 
 __all__ = [
     "FORMATS",
     "KINDS",
     "Export",
     "Progress",
+    "call_pages",
     "export_frame",
     "export_lines",
     "export_rows",

@@ -39,14 +39,20 @@ class Kind:
 
     def pages(self, store: Store, asked: Filters) -> Iterator[Sequence[Any]]:
         """The rows, newest first; whatever is written meanwhile, none comes twice."""
-        wanted = {**self.narrow, **asked.wanted}
-        asked, after = replace(asked, wanted=wanted), None
-        while True:
-            page = store.scan(asked, limit=PAGE, after=after)
+        asked = replace(asked, wanted={**self.narrow, **asked.wanted})
+        for page in call_pages(store, asked):
             yield [call for call in page if self.holds(call)]
-            if len(page) < PAGE:
-                return
-            after = to_us(page[-1].started_at), page[-1].id
+
+
+def call_pages(store: Store, asked: Filters) -> Iterator[list[LLMCall]]:
+    """All calls, newest first, some thousand at a time; whatever is written meanwhile, none comes twice."""
+    after = None
+    while True:
+        page = store.scan(asked, limit=PAGE, after=after)
+        yield page
+        if len(page) < PAGE:
+            return
+        after = to_us(page[-1].started_at), page[-1].id
 
 
 def kind_of(name: str) -> Kind:

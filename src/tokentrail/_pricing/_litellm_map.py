@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Final
 
 from tokentrail._pricing._names import ROUTERS, provider_of
@@ -51,6 +54,29 @@ def price(
         if isinstance(row, dict) and _is_of(row, provider) and _declares(row):
             return charge(_rates(row, tokens.input, tier), tokens), key, _version()
     return None
+
+
+@cache
+def load() -> bool:
+    """Load LiteLLM for its map, if it is installed and not loaded; whether there is something new to ask.
+
+    It takes seconds, and is for those who price much anew. Its own look at the network is left out.
+    """
+    if "litellm" in sys.modules or find_spec("litellm") is None:
+        return False
+    variable = "LITELLM_LOCAL_MODEL_COST_MAP"
+    before = os.environ.get(variable)
+    os.environ[variable] = "True"
+    try:
+        importlib.import_module("litellm")
+    except ImportError:
+        return False
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+    return True
 
 
 def _keys(provider: str | None, model: str) -> Iterator[str]:

@@ -13,13 +13,16 @@ from tokentrail._records import (
     COLUMN_OF,
     DURATION,
     FIELDS,
+    FINAL,
     LIST,
     MAPPING,
     MONEY,
+    PROVISIONAL,
     SCALES,
     TIME,
     Record,
     from_us,
+    to_us,
 )
 from tokentrail.models._columns import (
     Finality,
@@ -140,6 +143,10 @@ class LLMCall(Table, table=True):
         """The row that a record becomes, without a database."""
         return cls(**{name: shown(kind, name, record) for name, kind in FIELDS.items() if _has(record, name)})
 
+    def to_record(self) -> Record:
+        """The row as a record: only what has a value, in storage units."""
+        return record_of(self, FIELDS)
+
 
 class LLMPayload(Table, table=True):
     """What was sent and what came back, as JSON text; rows exist only while capture is on."""
@@ -171,3 +178,20 @@ def shown(kind: int, name: str, record: Record) -> Any:
         return finality_word(value)
     show = _SHOW.get(kind)
     return value if show is None else show(value)
+
+
+def record_of(row: Any, fields: Mapping[str, int]) -> Record:
+    """A row as a record: only what has a value, in storage units."""
+    found: Record = {}
+    for name, kind in fields.items():
+        value = getattr(row, name)
+        if value is None or value in ([], {}):
+            continue
+        if name == "finality":
+            value = FINAL if value == "final" else PROVISIONAL
+        elif kind == TIME:
+            value = to_us(value)
+        elif kind in (DURATION, MONEY):
+            value = round(value * SCALES[kind])
+        found[COLUMN_OF.get(name, name)] = value
+    return found

@@ -9,8 +9,8 @@ from sqlalchemy import Column
 from sqlmodel import Field
 
 from tokentrail import _neighbours as kinds
-from tokentrail._records import COLUMN_OF, DURATION, FINAL, PROVISIONAL, SCALES, TIME, Record, to_us
-from tokentrail.models._calls import shown
+from tokentrail._records import COLUMN_OF, DURATION, Record
+from tokentrail.models._calls import record_of, shown
 from tokentrail.models._columns import (
     Finality,
     Table,
@@ -56,18 +56,7 @@ class Neighbour(Table):
 
     def to_record(self) -> Record:
         """The row as a record: only what has a value, in storage units."""
-        found: Record = {}
-        for name, kind in kinds.FIELDS_OF[self.KIND].items():
-            value = getattr(self, name)
-            if name == "finality":
-                value = FINAL if value == "final" else PROVISIONAL
-            elif kind == TIME and value is not None:
-                value = to_us(value)
-            elif kind == DURATION and value is not None:
-                value = round(value * SCALES[DURATION])
-            if value is not None and value not in ([], {}):
-                found[COLUMN_OF.get(name, name)] = value
-        return found
+        return record_of(self, kinds.FIELDS_OF[self.KIND])
 
 
 def public_columns(kind: str, record: Record) -> dict[str, Any]:
