@@ -32,7 +32,7 @@ def test_importing_is_light() -> None:
     code = (
         "import sys, threading, tokentrail\n"
         "heavy = {'litellm', 'langchain_core', 'sqlalchemy', 'sqlmodel', 'pydantic', 'alembic', 'asyncio',"
-        " 'genai_prices', 'typer', 'rich', 'orjson'} & set(sys.modules)\n"
+        " 'genai_prices', 'typer', 'rich', 'orjson', 'fastapi', 'starlette'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert threading.active_count() == 1"
     )
@@ -78,6 +78,10 @@ OUTSIDE = {
     "typer": ("_cli",),
     "rich": ("_cli",),
     "genai_prices": ("_pricing",),
+    "fastapi": ("server",),
+    "starlette": ("server",),
+    "prometheus_client": ("server",),
+    "uvicorn": ("server",),
 }
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokentrail._live import Running
-from tokentrail._records import Record, iso
+from tokentrail._records import FIELDS, Record, iso, to_us
+
+if TYPE_CHECKING:
+    from tokentrail.models import LLMCall
 
 
 class Snapshot(dict[str, Any]):
@@ -34,7 +37,11 @@ def _common(record: Record, duration_us: int | None) -> dict[str, Any]:
         "tool_uses": get("tool_use_count"),
         "tool_results": get("tool_result_count"),
         "tool_calls": get("tool_call_count"),
+        "organization_id": get("organization_id"),
+        "project_id": get("project_id"),
+        "client_id": get("client_id"),
         "user_id": get("user_id"),
+        "agent_id": get("agent_id"),
         "session_id": get("session_id"),
         "call_type": get("call_type"),
     }
@@ -42,10 +49,18 @@ def _common(record: Record, duration_us: int | None) -> dict[str, Any]:
 
 def running_snapshot(running: Running, clock: int) -> Snapshot:
     """A running call, as of monotonic nanoseconds `clock`."""
-    record = running.record
+    return _running(running.record, (clock - running.clock) // 1000)
+
+
+def journal_snapshot(record: Record, now: int) -> Snapshot:
+    """A call that runs in another process, from its start in the journal; `now` is the wall clock."""
+    return _running(record, now - record["started_at"])
+
+
+def _running(record: Record, duration_us: int) -> Snapshot:
     provider, model = record.get("provider"), record.get("model")
     return Snapshot(
-        _common(record, (clock - running.clock) // 1000),
+        _common(record, duration_us),
         status="running",
         requested_model=record.get("requested_model"),
         resolved_model=model,
@@ -66,4 +81,18 @@ def trace_snapshot(seq: int, record: Record) -> Snapshot:
         status=record["status"],
         error=record.get("error_message"),
         error_type=record.get("error_type"),
+    )
+
+
+def row_snapshot(call: LLMCall) -> Snapshot:
+    """A row of the store as one of `recent_traces()`; the moment of its end is its sequence number."""
+    ended = to_us(call.ended_at or call.started_at)
+    return Snapshot(
+        _common({name: getattr(call, name) for name in FIELDS}, None),
+        duration_ms=call.duration_ms,
+        seq=ended,
+        ts=iso(ended),
+        status=call.status,
+        error=call.error_message,
+        error_type=call.error_type,
     )

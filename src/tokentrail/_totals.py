@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from operator import add
 from typing import Any, Final, TypeAlias
 
-from tokentrail._records import FAILED, Record, iso
+from tokentrail._records import FAILED, Record, iso, to_us
 
 _SUMS: Final = (
     "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
@@ -20,6 +21,9 @@ _NAMES: Final = (
     "requests", "errors", "input_tokens", "output_tokens", "cache_read_tokens", "cache_creation_tokens",
     "tool_uses", "tool_results", "tool_calls", "total_duration_ms",
 )  # fmt: skip
+GROUPED: Final = ("provider", "model", "is_streaming")
+MEASURED: Final = ("calls", "error_calls", *_SUMS, "duration_ms", "timed_calls", "last_started_at")
+"""Measures of a store in the order of a leaf."""
 _REQUESTS, _ERRORS = 0, 1
 _DURATION, _TIMED, _LAST = 9, 10, 11
 _WIDTH: Final = 12
@@ -56,6 +60,19 @@ class Totals:
             leaf[_TIMED] += sign
         moment = record["ended_at"] if "ended_at" in record else record["started_at"]
         leaf[_LAST] = max(leaf[_LAST], moment)
+
+    @classmethod
+    def of_groups(cls, groups: Iterable[Mapping[str, Any]]) -> Totals:
+        """Totals of what a store has: its groups by `GROUPED` with the measures `MEASURED`, public units."""
+        totals = cls()
+        for group in groups:
+            key = (group["provider"], group["model"], bool(group["is_streaming"]))
+            leaf = totals._leaves.setdefault(key, [0] * _WIDTH)
+            sums = {name: 0 if group[name] is None else group[name] for name in MEASURED[:-1]}
+            sums["duration_ms"] = round(sums["duration_ms"] * 1000)
+            leaf[:_LAST] = map(add, leaf, sums.values())
+            leaf[_LAST] = max(leaf[_LAST], to_us(group["last_started_at"]))
+        return totals
 
     def sums(self) -> dict[str, float]:
         """The totals of everything, by name."""

@@ -4,6 +4,7 @@ TokentrailError
 ├── ConfigurationError      a setting, URL or argument is wrong; the message says the fix
 │   └── MissingExtraError   a library is not installed; the message has the line that installs it
 ├── StoreError              the store cannot be used
+│   ├── QueryTimeoutError   a question took longer than it may
 │   ├── StoreCorruptError   the database file is damaged
 │   └── SchemaTooNewError   the database was written by a newer tokentrail
 └── QueryError              a question cannot be asked; the message names the parameter
@@ -31,6 +32,10 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 class StoreError(TokentrailError):
     """The store cannot be opened, read or written."""
+
+
+class QueryTimeoutError(StoreError):
+    """A question took longer than it may; ask for less time, or for fewer groups."""
 
 
 class StoreCorruptError(StoreError):

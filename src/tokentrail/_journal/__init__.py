@@ -1,6 +1,7 @@
 """Starts and ends, on disk before anyone waits for a database."""
 
 from tokentrail._journal._folder import journal_folder, read_running
+from tokentrail._journal._follow import Follower
 from tokentrail._journal._journal import Journal
 
-__all__ = ["Journal", "journal_folder", "read_running"]
+__all__ = ["Follower", "Journal", "journal_folder", "read_running"]

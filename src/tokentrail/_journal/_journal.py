@@ -65,7 +65,7 @@ class Journal:
         durability: Literal["process", "power"] = "process",
     ) -> None:
         self.folder = folder
-        self.header: dict[str, Any] = {"journal": 1, **header}
+        self.where = dict(header)
         self.segment_bytes = segment_bytes
         self.quota_bytes = quota_bytes
         self.over_quota = False
@@ -213,7 +213,7 @@ class Journal:
 
     def _create(self) -> Segment:
         name = f"{self._owner}-{next(self._numbers)}"
-        return create(self.folder, name, frame(encode(self.header)))
+        return create(self.folder, name, frame(encode({"journal": 1, **self.where})))
 
     def _failed(self, error: OSError, data: bytes) -> Written:
         self.failing = True
@@ -339,7 +339,7 @@ class Journal:
         self.retired = []
         self._opening = threading.RLock()
         self._begin_owner()
-        self.header["process_id"] = str(os.getpid())
+        self.where["process_id"] = str(os.getpid())
 
 
 def _is_crowded(took: float) -> bool:

@@ -13,6 +13,8 @@ Flag = bool | Sequence[bool | None] | None
 
 MOST_CALLS: Final = 10_000
 """Calls on one page."""
+MOST_OFFSET: Final = 1_000_000
+"""Calls that can be left out before a page; beyond, a cursor goes on."""
 MOST_GROUPS: Final = 1_000
 """Groups of one answer."""
 
@@ -36,6 +38,7 @@ Granularity = Annotated[str, OneOf(GRANULARITIES)]
 Field = Annotated[str | None, _FIELDS]
 Fields = Annotated[str | Sequence[str], _FIELDS]
 Groups = Annotated[int, Within(1, MOST_GROUPS)]
+Offset = Annotated[int, Within(0, MOST_OFFSET)]
 PageSize = Annotated[int, Within(1, MOST_CALLS)]
 Count = Annotated[int, Within(0)]
 Minutes = Annotated[int, Within(0)]

@@ -11,7 +11,16 @@ from tokentrail._measures import SIZE
 from tokentrail._query import Exact, Filters
 from tokentrail._stats._amounts import OVERVIEW, amounts, lasting
 from tokentrail._stats._answers import CallPage, Found
-from tokentrail._stats._arguments import MOST_CALLS, Count, FilterArguments, LargeOf, Minutes, PageSize
+from tokentrail._stats._arguments import (
+    MOST_CALLS,
+    MOST_OFFSET,
+    Count,
+    FilterArguments,
+    LargeOf,
+    Minutes,
+    Offset,
+    PageSize,
+)
 from tokentrail._stats._ask import Ask
 from tokentrail._stats._asking import Asking
 from tokentrail._stats._places import cursor_after, cursor_at, place_of
@@ -47,7 +56,7 @@ class Lists(Asking):
         limit: PageSize = 100,
         cursor: str | None = None,
         *,
-        offset: Count = 0,
+        offset: Offset = 0,
         **where: Unpack[FilterArguments],
     ) -> CallPage:
         """Calls, newest first, page by page.
@@ -55,19 +64,20 @@ class Lists(Asking):
         Args:
             limit: how many; at most 10,000.
             cursor: `next_cursor` of the page before. Pages never overlap, whatever is written meanwhile.
-            offset: how many to leave out; with a cursor, of those after it.
+            offset: how many to leave out first; a cursor is quicker, and its pages never overlap.
             where: filters.
         """
-        most, after = _page(limit, offset), None if cursor is None else place_of(cursor)
+        most, left_out = _page(limit, offset)
+        after = None if cursor is None else place_of(cursor)
         ask, asked = self._question(**where)
         (all_calls,) = ask(("calls",), asked)
-        items = ask.store.scan(asked, limit=most + 1, after=after, offset=offset)
+        items = ask.store.scan(asked, limit=most + 1, after=after, offset=left_out)
         page = items[:most]
         return CallPage(
             items=page,
             total=all_calls["calls"],
             limit=most,
-            offset=offset,
+            offset=left_out,
             next_cursor=cursor_after(page[-1]) if len(items) > most else None,
             method=ask.method,
         )
@@ -78,7 +88,7 @@ class Lists(Asking):
         *,
         of: LargeOf = "both",
         limit: PageSize = 100,
-        offset: Count = 0,
+        offset: Offset = 0,
         **where: Unpack[FilterArguments],
     ) -> LargeCalls:
         """Calls of at least so many bytes, the largest first.
@@ -92,16 +102,16 @@ class Lists(Asking):
         """
         if of not in _SIZES:
             raise QueryError(f"of: {of!r} is unknown. There are: {', '.join(_SIZES)}.")
-        most, size = _page(limit, offset), _SIZES[of]
+        (most, left_out), size = _page(limit, offset), _SIZES[of]
         ask, asked = self._question(**where)
         large = (size, "at_least", min_bytes)
-        items = ask.store.scan(asked, limit=most + 1, offset=offset, when=(large,), largest=size)
+        items = ask.store.scan(asked, limit=most + 1, offset=left_out, when=(large,), largest=size)
         return LargeCalls(
             items=items[:most],
             min_bytes=min_bytes,
             of=of,
             limit=most,
-            offset=offset,
+            offset=left_out,
             truncated=len(items) > most,
             method=ask.method,
         )
@@ -146,7 +156,8 @@ class Lists(Asking):
             active_minutes: a session goes on until so many minutes after its last call began.
             where: filters.
         """
-        most, after = _page(limit, 0), None if cursor is None else place_of(cursor)
+        most, _ = _page(limit)
+        after = None if cursor is None else place_of(cursor)
         if active_minutes < 0:
             raise QueryError(f"active_minutes: {active_minutes} is below 0.")
         since = self._now() - active_minutes * _MINUTE_US
@@ -194,19 +205,20 @@ class Lists(Asking):
             recent: how many of the newest requests.
             where: filters; `client_id` says which client.
         """
-        most = _page(recent, 0)
+        most, _ = _page(recent)
         ask, asked = self._question(**where)
         client_id = where.get("client_id")
         newest = ask.store.scan(asked, limit=most)
         return client_usage(ask, asked, client_id if isinstance(client_id, str) else None, newest)
 
 
-def _page(limit: int, offset: int) -> int:
+def _page(limit: int, offset: int = 0) -> tuple[int, int]:
+    """Limit and offset that are in force."""
     if limit < 1:
         raise QueryError(f"limit: {limit} is below 1.")
     if offset < 0:
         raise QueryError(f"offset: {offset} is below 0.")
-    return min(limit, MOST_CALLS)
+    return min(limit, MOST_CALLS), min(offset, MOST_OFFSET)
 
 
 def _count(ask: Ask, asked: Filters, since: int, is_active: bool | None) -> int:

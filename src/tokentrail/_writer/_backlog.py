@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 from tokentrail._health import Health
@@ -17,6 +19,8 @@ MAX_BYTES: Final = 64 << 20
 
 Item: TypeAlias = tuple[Record | None, Segment | None, int]
 """A record on its way (None: only bytes to account for), the segment that has it, and its size there."""
+_SEGMENT: Final = itemgetter(1)
+_SIZE: Final = itemgetter(2)
 
 
 class Backlog:
@@ -113,36 +117,31 @@ class Backlog:
 
     def _take(self, count: int) -> int:
         queue = self.queue
-        count = min(count, len(queue))
-        for _ in range(count):
-            item = queue.popleft()
-            self.bytes -= item[2]
-            self._taken.append(item)
-        if not queue:
-            self.bytes = 0
-        return count
+        items = [queue.popleft() for _ in range(min(count, len(queue)))]
+        self.bytes = self.bytes - sum(map(_SIZE, items)) if queue else 0
+        self._taken += items
+        return len(items)
 
     def _put(self, batch: list[Item]) -> bool:
-        ends = [
-            record for record, _, _ in batch if record is not None and record.get("finality", START) > START
-        ]
+        ends = [item[0] for item in batch if item[0] is not None and _is_end(item[0])]
         upkeep = self._upkeep
         if upkeep is None:
             return not ends or self._delivery.append(ends, count=True)
         added: Counter[Segment] = Counter()
-        for _, segment, size in batch:
+        for segment, items in groupby(batch, _SEGMENT):
             if segment is not None:
-                added[segment] += size
-        rows = map(upkeep.stamped, ends)
-        if ends and not self._delivery.append(rows, upkeep.position(added), count=True):
+                added[segment] += sum(map(_SIZE, items))
+        if ends and not self._delivery.append(ends, upkeep.position(added), where=upkeep.where, count=True):
             return False
         upkeep.settle(added)
         return True
 
     def _write_late(self) -> None:
         """Write down what its own thread could not: the disk was stalled, full or away."""
+        if self._journal is None or None not in map(_SEGMENT, self._taken):
+            return
         late = [record for record, segment, _ in self._taken if segment is None and record is not None]
-        if not late or self._journal is None:
+        if not late:
             return
         written, total = self._journal.write_many(late)
         if written is not None:
@@ -153,7 +152,7 @@ class Backlog:
             self._taken.append((None, written, total))
 
     def _miss_starts(self, batch: list[Item]) -> None:
-        if self._upkeep is not None and any(map(_is_unwritten, batch)):
+        if self._upkeep is not None and None in map(_SEGMENT, batch) and any(map(_is_unwritten, batch)):
             self._upkeep.starts_missing = True  # or ends, which are in the store now
 
     def leave(self) -> bool:

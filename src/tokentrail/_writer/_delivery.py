@@ -7,8 +7,8 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tokentrail._guard import guarded
 from tokentrail._health import Health
@@ -24,6 +24,7 @@ _HOPELESS: Final = (ConfigurationError, SchemaTooNewError, StoreCorruptError)
 _FIRST_PAUSE: Final = 0.25
 _HOPELESS_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
+_NOWHERE: Final[Mapping[str, Any]] = {}
 
 _Answer = TypeVar("_Answer")
 
@@ -63,6 +64,7 @@ class Delivery:
     ) -> None:
         self._open_store = open_store
         self._price = price
+        self._pricing = guarded(health, "price")
         self._health = health
         self._refuse = refuse
         self._guest = guest
@@ -115,17 +117,23 @@ class Delivery:
         self._garbage.extend(names)
 
     def append(
-        self, records: Iterable[Record], positions: Sequence[Position] = (), *, count: bool = False
+        self,
+        records: Iterable[Record],
+        positions: Sequence[Position] = (),
+        *,
+        where: Mapping[str, Any] = _NOWHERE,
+        count: bool = False,
     ) -> bool:
         """Put ends into the store, together with the positions behind them; False if it does not answer.
 
         Args:
             records: ends; of several of one id the strongest counts.
             positions: how far each segment is delivered by this.
+            where: columns that say where the records were made, if they do not say it themselves.
             count: whether rows that are there already are duplicates (and not deliveries once more).
         """
         self.attend()
-        return self._append([self._row(record) for record in _fold(records)], positions, count=count)
+        return self._append(self._rows(records, where), positions, count=count)
 
     @property
     def awaited(self) -> bool:
@@ -155,13 +163,14 @@ class Delivery:
             with guarded(self._health, "guest.call"):
                 call()
 
-    def _row(self, record: Record) -> Record:
-        row = dict(record)  # the caller's may be shared with those who show recent calls
-        if "kind" in row:
-            return row
-        with guarded(self._health, "price"):
-            self._price(row)
-        return row
+    def _rows(self, records: Iterable[Record], where: Mapping[str, Any]) -> list[Record]:
+        # Copies: the caller's may be shared with those who show recent calls.
+        rows = [{**where, **record} for record in _fold(records)]
+        for row in rows:
+            if "kind" not in row:
+                with self._pricing:
+                    self._price(row)
+        return rows
 
     def _append(self, rows: Sequence[Record], positions: Sequence[Position], *, count: bool) -> bool:
         garbage, self._garbage = self._garbage, []

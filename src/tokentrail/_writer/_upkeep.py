@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tokentrail._health import Health
 from tokentrail._journal import Journal
-from tokentrail._journal._folder import ends_of, stamp
+from tokentrail._journal._folder import ends_of
 from tokentrail._journal._segment import Segment
 from tokentrail._records import Record
 from tokentrail._writer._delivery import BATCH, Delivery
@@ -54,11 +54,10 @@ class Upkeep:
         self.bytes = 0
         """What the folder's segments take, as last measured."""
 
-    def stamped(self, record: Record) -> Record:
-        """A copy of a record that says where it was made."""
-        row = dict(record)
-        stamp(row, self._journal.header)
-        return row
+    @property
+    def where(self) -> Mapping[str, Any]:
+        """Where the records of this process are made, as columns."""
+        return self._journal.where
 
     # --- how far we are --------------------------------------------------------------------------
 
@@ -122,8 +121,8 @@ class Upkeep:
         ends = ends_of(segment.fd, self._positions.get(segment.name, 0))
         while chunk := list(islice(ends, BATCH)):
             offset = chunk[-1][1]
-            rows = [self.stamped(record) for record, _ in chunk]
-            if not self._delivery.append(rows, [(segment.name, offset)]):
+            records = [record for record, _ in chunk]
+            if not self._delivery.append(records, [(segment.name, offset)], where=self.where):
                 return False
             self._positions[segment.name] = offset
         return True

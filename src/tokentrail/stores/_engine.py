@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 from tokentrail.errors import (
     ConfigurationError,
     MissingExtraError,
+    QueryTimeoutError,
     SchemaTooNewError,
     StoreCorruptError,
     StoreError,
@@ -132,6 +133,8 @@ def _explained(error: Exception, engine: Engine) -> StoreError:
             f"{engine.url.database} is damaged ({cause}). Move it away, or open it with "
             "open_store(url, recover=True), which sets it aside and begins a new one."
         )
+    if code == sqlite3.SQLITE_INTERRUPT or type(cause).__name__ == "QueryCanceled":
+        return QueryTimeoutError("This took too long. Ask about less time, or for fewer groups.")
     where = engine.url.render_as_string(hide_password=True)
     return StoreError(f"{where}: {' '.join(str(cause).split()) or type(cause).__name__}")
 

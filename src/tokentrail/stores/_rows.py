@@ -7,9 +7,11 @@ use halves the cost of a row.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import repeat
+from operator import add, itemgetter
 from typing import Any, Final
 
 from tokentrail._records import BOOLEAN, COLUMN_OF, FIELDS, LIST, MAPPING, PAYLOADS, TIME, Record, from_us
@@ -20,65 +22,70 @@ _KEPT_SHAPES: Final = 2_000
 
 _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-Encoder = Callable[[Any], Any]
+Encoder = Callable[[list[Any]], Iterable[Any]]
+"""The values of one column, of all the records of a batch that have one shape, as the database takes them."""
 
 
 @lru_cache(maxsize=4096)
-def _texts(values: tuple[str, ...]) -> str:
+def _text_of(values: tuple[str, ...]) -> str:
     return _encode_json(values)
 
 
-def _encode_list(values: list[str]) -> str:
+def _lists(column: list[Any]) -> Iterable[str]:
     """The same few tags and doors come again and again, and encoding them is the dearest part of a row."""
     try:
-        return _texts(tuple(values))
-    except TypeError:  # something in it that is no text
-        return _encode_json(values)
+        return list(map(_text_of, map(tuple, column)))
+    except TypeError:  # something in one that is no text
+        return map(_encode_json, column)
 
 
-def _moment(value: int) -> int:
-    if value not in TIMES_US:
-        raise OverflowError(f"no datetime can show {value} microseconds")
-    return value
+def _mappings(column: list[Any]) -> Iterable[str]:
+    """Calls of one model have their settings in common: one object, encoded once."""
+    texts: dict[int, str] = {}
+    for value in column:
+        if id(value) not in texts:
+            texts[id(value)] = _encode_json(value)
+    return [texts[id(value)] for value in column]
 
 
-def _timestamp(value: int) -> datetime:
-    return from_us(_moment(value))
+def _booleans(column: list[Any]) -> Iterable[int]:
+    return map(int, column)
 
 
-def _maybe(encode: Encoder) -> Encoder:
-    return lambda value: None if value is None else encode(value)
+def _moments(column: list[Any]) -> Iterable[int]:
+    if not all(map(TIMES_US.__contains__, column)):
+        raise OverflowError("a moment that no datetime can show")
+    return column
+
+
+def _timestamps(column: list[Any]) -> Iterable[datetime]:
+    return map(from_us, _moments(column))
 
 
 _ENCODERS: Final[Mapping[str, Mapping[int, Encoder]]] = {
-    "sqlite": {LIST: _encode_list, MAPPING: _encode_json, BOOLEAN: int, TIME: _moment},
-    "postgresql": {LIST: _encode_list, MAPPING: _encode_json, TIME: _timestamp},
+    "sqlite": {LIST: _lists, MAPPING: _mappings, BOOLEAN: _booleans, TIME: _moments},
+    "postgresql": {LIST: _lists, MAPPING: _mappings, TIME: _timestamps},
 }
 
 
 class Shape:
-    """The columns of a record, and how its values become a row's."""
+    """The columns of a record, and how the values of many become rows; each alone would be dear."""
 
-    __slots__ = ("_drop", "_encode", "columns")
+    __slots__ = ("_encoded", "_plain", "columns")
 
     def __init__(self, keys: tuple[str, ...], encoders: Mapping[int, Encoder]) -> None:
         known = [key for key in keys if key in _KINDS]
-        self.columns = tuple(known)
-        self._drop = [index for index, key in enumerate(keys) if key not in _KINDS][::-1]
-        self._encode = [
-            (index, _maybe(encoders[_KINDS[key]]))
-            for index, key in enumerate(known)
-            if _KINDS[key] in encoders
-        ]
+        plain = [key for key in known if _KINDS[key] not in encoders]
+        self._plain = _picker(plain)
+        self._encoded = [(itemgetter(key), encoders[_KINDS[key]]) for key in known if _KINDS[key] in encoders]
+        self.columns = (*plain, *(key for key in known if key not in plain))
 
-    def row(self, record: Record) -> tuple[Any, ...]:
-        """The values of one record, in the order of `columns`."""
-        values = list(record.values())
-        for index in self._drop:
-            del values[index]
-        for index, encode in self._encode:
-            values[index] = encode(values[index])
-        return tuple(values)
+    def rows(self, records: Sequence[Record]) -> list[tuple[Any, ...]]:
+        """The values of records that have this shape, in the order of `columns`."""
+        encoded = [encode(list(map(pick, records))) for pick, encode in self._encoded]
+        return list(
+            map(add, map(self._plain, records), zip(*encoded, strict=True) if encoded else repeat(()))
+        )
 
     def insert(self) -> str:
         """The INSERT that names these columns and no others (SQLite)."""
@@ -90,6 +97,12 @@ class Shape:
     def copy(self) -> str:
         """The COPY for these columns (PostgreSQL)."""
         return f"COPY llm_call ({', '.join(self.columns)}) FROM STDIN"
+
+
+def _picker(names: Sequence[str]) -> Callable[[Record], tuple[Any, ...]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda record: tuple(record[name] for name in names)
 
 
 class Shapes:
@@ -126,8 +139,8 @@ def payload_rows(records: Iterable[Record]) -> list[tuple[str, str | None, str |
 
 
 def washed(record: Record) -> Record:
-    """A record whose texts every database takes: no lone surrogates, no NUL."""
-    return {key: _wash(value) for key, value in record.items()}
+    """A record that every database takes: no lone surrogates, no NUL, no columns without a value."""
+    return {key: _wash(value) for key, value in record.items() if value is not None}
 
 
 def _wash(value: Any) -> Any:

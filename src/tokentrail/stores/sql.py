@@ -220,7 +220,7 @@ class SqlStore:
         if weaker:
             _delete(connection, weaker)
         for shape, members in self._shapes.group(records):
-            rows = [shape.row(record) for record in members]
+            rows = shape.rows(members)
             if self._postgres:
                 _copy(connection, shape, rows)
             else:
@@ -272,7 +272,7 @@ class SqlStore:
             for record in records:
                 try:
                     with connection.begin_nested():
-                        replaced += self._change(connection, washed(record))
+                        replaced += self._change(connection, record)
                 except self._mistakes() as error:
                     refused.append(_refused(record, error))
         return Appended(
@@ -282,8 +282,10 @@ class SqlStore:
     def _change(self, connection: Connection, record: Record) -> bool:
         kept = {"id", "finality"}
         changes = {column: value for column, value in record.items() if column not in kept}
-        ((shape, _),) = self._shapes.group([changes])
-        values = dict(zip(shape.columns, shape.row(changes), strict=True))
+        blank = {column: None for column in changes if column in CALLS.c and changes[column] is None}
+        ((shape, members),) = self._shapes.group([washed(changes)])
+        (row,) = shape.rows(members)
+        values = {**blank, **dict(zip(shape.columns, row, strict=True))}
         statement = sa.update(RAW).where(RAW.c.id == record["id"])
         if "finality" in record:
             statement = statement.where(RAW.c.finality == record["finality"])
