@@ -38,9 +38,9 @@ async def send(client: httpx.AsyncClient, method: str, path: str, **headers: str
     return await client.request(method, path, headers=given, content=b"{}" if method == "POST" else None)
 
 
-def test_the_walk_finds_every_route(app: FastAPI) -> None:
+def test_the_walk_finds_every_route(still_app: FastAPI) -> None:
     """The walk sees the routes of the included router too, or the tests below would test nothing."""
-    found = {path for _, path in routes(app)}
+    found = {path for _, path in routes(still_app)}
     assert {
         "/healthz",
         "/metrics",
@@ -49,8 +49,8 @@ def test_the_walk_finds_every_route(app: FastAPI) -> None:
         "/api/v1/active/stream",
         "/api/v1/calls",
     } <= found
-    assert {f"{path}" for path in app.openapi()["paths"]} <= {
-        context.path for context in iter_route_contexts(app.routes)
+    assert {f"{path}" for path in still_app.openapi()["paths"]} <= {
+        context.path for context in iter_route_contexts(still_app.routes)
     }
 
 
@@ -68,13 +68,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-async def test_without_a_good_token_every_route_says_the_same(app: FastAPI, how: str) -> None:
+async def test_without_a_good_token_every_route_says_the_same(still_app: FastAPI, how: str) -> None:
     """401, and one body for all of them."""
-    async with client_of(app, token=None) as client:
+    async with client_of(still_app, token=None) as client:
         query = f"?token={TOKEN}" if how == "query" else ""
         answers = [
             await send(client, method, path + query, **WRONG[how])
-            for method, path in routes(app)
+            for method, path in routes(still_app)
             if path not in OPEN
         ]
         refused = await send(client, "GET", "/api/v1/overview", **WRONG[how])
@@ -83,9 +83,9 @@ async def test_without_a_good_token_every_route_says_the_same(app: FastAPI, how:
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
-async def test_tokens_that_are_no_text(app: FastAPI) -> None:
+async def test_tokens_that_are_no_text(still_app: FastAPI) -> None:
     """Bytes beyond ASCII are a wrong token and no error of ours; two headers are none."""
-    async with client_of(app, token=None) as client:
+    async with client_of(still_app, token=None) as client:
         for value in (b"Bearer \xff\xfe", "Bearer münchen".encode(), b"Bearer \x00"):
             answer = await client.get("/api/v1/overview", headers=[(b"authorization", value)])
             assert answer.status_code == 401
@@ -93,9 +93,9 @@ async def test_tokens_that_are_no_text(app: FastAPI) -> None:
         assert (await client.get("/api/v1/overview", headers=twice)).status_code == 401
 
 
-async def test_a_path_that_is_none_needs_a_token_too(app: FastAPI) -> None:
+async def test_a_path_that_is_none_needs_a_token_too(still_app: FastAPI) -> None:
     """Without a token nobody learns what is there."""
-    async with client_of(app, token=None) as client:
+    async with client_of(still_app, token=None) as client:
         assert (await client.get("/nothing/here")).status_code == 401
 
 
@@ -107,28 +107,28 @@ HOSTS = (
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_foreign_host_is_refused_by_every_route(app: FastAPI, host: str) -> None:
+async def test_a_foreign_host_is_refused_by_every_route(still_app: FastAPI, host: str) -> None:
     """Also with the token, also by `/healthz`."""
-    async with client_of(app) as client:
-        for method, path in routes(app):
+    async with client_of(still_app) as client:
+        for method, path in routes(still_app):
             assert (await send(client, method, path, host=host)).status_code == 421, path
 
 
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8377", "127.0.0.1:1", "[::1]:8377", "stats.example"]
 )
-async def test_own_hosts_are_answered(tracker: Tracker, host: str) -> None:
+async def test_own_hosts_are_answered(still_tracker: Tracker, host: str) -> None:
     """Loopback's names, and those that were named."""
-    app = create_app(tracker, token=TOKEN, allowed_hosts=["stats.example"])
+    app = create_app(still_tracker, token=TOKEN, allowed_hosts=["stats.example"])
     async with client_of(app) as client:
         assert (await client.get("/healthz", headers={"host": host})).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["*", "*.example.com", "10.*", "example.com:80", "http://x", ""])
-def test_hosts_are_exact_names(tracker: Tracker, name: str) -> None:
+def test_hosts_are_exact_names(still_tracker: Tracker, name: str) -> None:
     """No patterns, no ports."""
     with pytest.raises(ConfigurationError, match="no host name"):
-        create_app(tracker, token=TOKEN, allowed_hosts=[name])
+        create_app(still_tracker, token=TOKEN, allowed_hosts=[name])
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,20 @@ def test_hosts_are_exact_names(tracker: Tracker, name: str) -> None:
         {"sec_fetch_site": "same-site"},
     ],
 )
-async def test_pages_of_others_are_refused_by_every_route(app: FastAPI, headers: dict[str, str]) -> None:
+async def test_pages_of_others_are_refused_by_every_route(
+    still_app: FastAPI, headers: dict[str, str]
+) -> None:
     """Even with the token; and nothing says that another origin may read."""
-    async with client_of(app) as client:
-        for method, path in routes(app):
+    async with client_of(still_app) as client:
+        for method, path in routes(still_app):
             answer = await send(client, method, path, **headers)
             assert answer.status_code == 403, path
             assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-async def test_every_answer_carries_the_headers(app: FastAPI) -> None:
+async def test_every_answer_carries_the_headers(still_app: FastAPI) -> None:
     """Good ones and bad ones."""
-    async with client_of(app) as client:
+    async with client_of(still_app) as client:
         for method, path in (("GET", "/api/v1/overview"), ("GET", "/nothing"), ("POST", "/api/v1/calls")):
             headers = (await send(client, method, path)).headers
             assert headers["cache-control"] == "no-store"
@@ -170,31 +172,31 @@ async def test_every_answer_carries_the_headers(app: FastAPI) -> None:
 @pytest.mark.parametrize(
     "kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
-async def test_a_form_of_another_site_is_no_json(client: httpx.AsyncClient, kind: str) -> None:
+async def test_a_form_of_another_site_is_no_json(asker: httpx.AsyncClient, kind: str) -> None:
     """What a browser sends anywhere without asking is not taken."""
-    answer = await client.post("/api/v1/calls", content=b'{"model": "m"}', headers={"content-type": kind})
+    answer = await asker.post("/api/v1/calls", content=b'{"model": "m"}', headers={"content-type": kind})
     assert answer.status_code == 415
 
 
-async def test_a_fat_body_is_refused(client: httpx.AsyncClient) -> None:
+async def test_a_fat_body_is_refused(asker: httpx.AsyncClient) -> None:
     """By its length, and by counting where no length is told."""
     fat = json.dumps({"model": "m", "error_message": "x" * MOST_BODY}).encode()
     headers = {"content-type": "application/json"}
-    assert (await client.post("/api/v1/calls", content=fat, headers=headers)).status_code == 413
+    assert (await asker.post("/api/v1/calls", content=fat, headers=headers)).status_code == 413
 
     async def pieces() -> object:
         for start in range(0, len(fat), 1000):
             yield fat[start : start + 1000]
 
-    assert (await client.post("/api/v1/calls", content=pieces(), headers=headers)).status_code == 413
+    assert (await asker.post("/api/v1/calls", content=pieces(), headers=headers)).status_code == 413
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[" * 30_000, b'{"a":' * 10_000, b"\xff", b"null", b'"text"', b"NaN"]
 )
-async def test_a_body_that_is_none(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_a_body_that_is_none(asker: httpx.AsyncClient, body: bytes) -> None:
     """Deep, broken or of another kind: the sentence says so, and nothing falls over."""
-    answer = await client.post("/api/v1/calls", content=body, headers={"content-type": "application/json"})
+    answer = await asker.post("/api/v1/calls", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 422)
     assert isinstance(answer.json()["detail"], str)
 
@@ -224,24 +226,24 @@ def test_a_planted_link_is_no_token(tmp_path: Path) -> None:
         token_of(tmp_path)
 
 
-async def test_the_kept_token_opens_the_app(tracker: Tracker, data_dir: Path) -> None:
+async def test_the_kept_token_opens_the_app(still_tracker: Tracker) -> None:
     """Without `token=` the one in the data directory counts."""
-    app = create_app(tracker)
-    async with client_of(app, token=token_of(data_dir)) as client:
+    app = create_app(still_tracker)
+    async with client_of(app, token=token_of(still_tracker.settings.data_dir)) as client:
         assert (await client.get("/api/v1/overview")).status_code == 200
     async with client_of(app, token=TOKEN) as client:
         assert (await client.get("/api/v1/overview")).status_code == 401
 
 
-def test_an_empty_token_is_refused(tracker: Tracker) -> None:
+def test_an_empty_token_is_refused(still_tracker: Tracker) -> None:
     """Loudly, and before anything is served."""
     with pytest.raises(ConfigurationError, match="empty"):
-        create_app(tracker, token="")
+        create_app(still_tracker, token="")
 
 
-async def test_a_link_opens_the_page_once(tracker: Tracker) -> None:
+async def test_a_link_opens_the_page_once(still_tracker: Tracker) -> None:
     """A code becomes a cookie that no script reads and no other site sends; a second time it is spent."""
-    app = create_app(tracker, token=TOKEN)
+    app = create_app(still_tracker, token=TOKEN)
     async with client_of(app, token=None, base_url="http://127.0.0.1:8377") as client:
         code = sign_link(TOKEN, time.time())
         answer = await client.get("/open", params={"code": code})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,9 @@ from tokentrail._cli import options, questions
 from tokentrail._cli.export import export
 from tokentrail._cli.prices import reprice
 from tokentrail._cli.show import Show, put_json
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 8377
 
 app = typer.Typer(
     name="tokentrail",
@@ -142,6 +145,43 @@ def top(
         show.put(picture(running_calls(folder), show.console.width))
     else:
         watch(folder, show)
+
+
+@app.command()
+def serve(
+    database: options.Database = None,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback only over TLS.")] = HOST,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where to listen.")] = PORT,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that clients call this server by; repeatable."),
+    ] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy in front of this speaks TLS.")
+    ] = False,
+    certificate: Annotated[str | None, typer.Option(metavar="FILE", help="TLS certificate.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key.")] = None,
+) -> None:
+    """The answers over HTTP, for programs and for `tokentrail open`."""
+    from tokentrail._cli import serve as serving
+
+    address = serving.address(host, port, certificate, key, behind_proxy=behind_proxy)
+    serving.serve(options.settings_for(database), address, allowed_host or [])
+
+
+@app.command("open")
+def open_(
+    host: Annotated[str, typer.Option(help="Where the server listens.")] = HOST,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the server listens.")] = PORT,
+    tls: Annotated[bool, typer.Option("--tls", help="The server speaks TLS.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Write the link instead of opening a browser; it works once.")
+    ] = False,
+) -> None:
+    """Open the page of a running server in a browser, by a link that works once."""
+    from tokentrail._cli import serve as serving
+
+    serving.open_page(options.settings_for(None), host=host, port=port, tls=tls, show_only=show)
 
 
 @app.command("import")

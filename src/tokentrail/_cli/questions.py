@@ -291,7 +291,7 @@ def opened(settings: Settings) -> Iterator[Stats]:
     """
     from tokentrail._stats import Stats
 
-    _require(settings)
+    require(settings)
     questions = Stats(settings.database_url)
     try:
         yield questions
@@ -299,7 +299,7 @@ def opened(settings: Settings) -> Iterator[Stats]:
         questions.close()
 
 
-def _require(settings: Settings) -> None:
+def require(settings: Settings) -> None:
     """Refuse to make an empty database out of a mistyped path.
 
     Raises:
