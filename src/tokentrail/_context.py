@@ -116,14 +116,17 @@ class Link:
 
     LangChain's `ChatLiteLLM` reaches both doors for one request and shares no id between them; only a
     context variable set at the outer start is seen by the inner one. The inner door claims the call: from
-    then on it, which is nearer to the provider, says what was consumed.
+    then on it, which is nearer to the provider, says what was consumed. Where it needs further attempts, each
+    is a call of its own, for the same people.
     """
 
-    __slots__ = ("call_id", "claimed", "library")
+    __slots__ = ("call_id", "claimed", "library", "who")
 
-    def __init__(self, call_id: str, library: str) -> None:
+    def __init__(self, call_id: str, library: str, who: Mapping[str, Any] = _EMPTY) -> None:
         self.call_id = call_id
         self.library = library
+        self.who = who
+        """Whom the call is for, and the run that it is part of."""
         self.claimed = False
 
 

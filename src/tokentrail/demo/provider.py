@@ -147,7 +147,7 @@ class FakeProvider:
         return replies[min(turn, len(replies) - 1)]
 
     def _note(
-        self, sent: Sent, *, chunk: bool = False, usage: dict[str, Any] | None = None, **facts: bool
+        self, sent: Sent, *, chunk: bool = False, usage: Mapping[str, Any] | None = None, **facts: bool
     ) -> None:
         with self._changed:
             if usage is not None:
@@ -238,6 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.status != 200 or reply.body is not None:
             body = dialect.error(answer) if reply.body is None else reply.body
             usage = dialect.told(body) if isinstance(body, Mapping) else None
+            usage = usage if isinstance(usage, Mapping) else None
             provider._note(sent, usage=usage, completed=True)
             self._json(reply.status, body, headers)
         elif sent.stream:

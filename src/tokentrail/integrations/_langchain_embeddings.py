@@ -99,7 +99,9 @@ class TokentrailEmbeddings(Embeddings):
         with guarded(tracker.health_counters, "langchain.embed"):
             fields = _fields(self.embeddings, texts, captures=tracker.settings.capture != "none")
         with tracker.track(call_type="embedding", source="langchain", **fields) as call:
-            link = open_link(call.id, None) if _provider_of(self.embeddings) == LIBRARY else None
+            link = None
+            if _provider_of(self.embeddings) == LIBRARY:
+                link = open_link(call.id, None, _surroundings())
             try:
                 yield
             finally:

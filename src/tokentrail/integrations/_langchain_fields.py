@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from tokentrail._context import current_context
 from tokentrail._redact import clean_name, host_of
 
 Fields = dict[str, Any]
@@ -35,6 +36,8 @@ _WHO: Final = (
     ("attributes", "attributes"),
 )
 """Key of a run's metadata → field. Everything else in there is the user's, or a framework's, own affair."""
+_BY_THE_WAY: Final = frozenset(("thread_id", "lc_agent_name", "langgraph_node"))
+"""What LangGraph puts there by itself: good where nobody said anything."""
 _TAG_KEYS: Final = ("langfuse_tags", "tags")
 _TELLING: Final = frozenset((*(key for key, _ in _WHO), *_TAG_KEYS))
 
@@ -82,9 +85,10 @@ def who_fields(metadata: Mapping[str, Any], tags: Iterable[str] | None) -> Field
     into: Fields = {}
     told: list[Any] = []
     if tells_who(metadata):
+        said = current_context()
         for key, field in _WHO:
             value = metadata.get(key)
-            if value is not None:
+            if value is not None and not (field in said and key in _BY_THE_WAY):
                 into[field] = value
         for key in _TAG_KEYS:
             value = metadata.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from tokentrail._context import Link, link
@@ -15,8 +16,9 @@ class BatchLink(Link):
 
     __slots__ = ("_offered", "_taken", "_waiting", "batch")
 
-    def __init__(self, batch: Any) -> None:
+    def __init__(self, batch: Any, who: Mapping[str, Any]) -> None:
         self.library = LIBRARY
+        self.who = who
         self.batch = batch
         self._waiting: deque[str] = deque()
         self._taken: set[str] = set()
@@ -50,17 +52,17 @@ class BatchLink(Link):
             self._taken.add(self._waiting.popleft())
 
 
-def open_link(call_id: str, batch: Any) -> Link:
+def open_link(call_id: str, batch: Any, who: Mapping[str, Any]) -> Link:
     """Let the request that comes next in this context be recognised as this call's."""
     current = link.get()
     if batch is None:
-        opened = Link(call_id, LIBRARY)
+        opened = Link(call_id, LIBRARY, who)
     elif isinstance(current, BatchLink) and current.batch is batch:
         opened = current
         current.add(call_id)
         return opened
     else:
-        opened = BatchLink(batch)
+        opened = BatchLink(batch, who)
         opened.add(call_id)
     link.set(opened)
     return opened

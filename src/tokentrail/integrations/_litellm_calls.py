@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tokentrail._context import link
+from tokentrail._context import Link, link
 from tokentrail._fields import is_timeout
 from tokentrail._health import Health
 from tokentrail._redact import safe_str
@@ -82,6 +82,8 @@ class Attempt:
             tracker.progress(outer.call_id, **known)
             self.calls.append((tracker, outer.call_id))
             return
+        if outer is not None:
+            fields = _beside(tracker, outer, fields)
         if self.private:
             kept = {name: fields[name] for name in _NAMELESS if fields.get(name) is not None}
             call_id = tracker.begin({"source": SOURCE, **kept})
@@ -176,6 +178,14 @@ class Attempt:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(None), ())
+
+
+def _beside(tracker: Tracker, outer: Link, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A further attempt at what LangChain asked once: for the same people, of the first one's operation."""
+    if fields.get("attempt", 1) > 1 and fields.get("operation_id") and tracker.closed(outer.call_id):
+        first = {"operation_id": fields["operation_id"], "attempt": 1, "attempt_kind": "first"}
+        tracker.finish(outer.call_id, **first)  # fills what nobody has said yet
+    return {**outer.who, **fields}
 
 
 def _without_answer(error: BaseException | str) -> dict[str, Any]:

@@ -150,7 +150,9 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             if batch_size > 1:
                 run.batch = invocation_params
             if known.provider == LIBRARY:
-                run.link = open_link(call_id, run.batch)
+                who = fields_of.who_fields(told, tags)
+                who.update((name, columns[name]) for name in ("run_id", "parent_id") if name in columns)
+                run.link = open_link(call_id, run.batch, who)
             runs.add(run, run_id)
 
     def on_llm_start(
