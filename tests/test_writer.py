@@ -789,6 +789,8 @@ def test_an_unused_writer_can_be_collected(tmp_path: Path) -> None:
     rig.call()
     thread, gone = rig.writer._thread, weakref.ref(rig.writer)
     assert thread is not None
+    assert rig.writer.flush(60)
+    until(lambda: rig.writer._idle)  # a collection holds the interpreter, so the thread must not need it
     rig.__dict__.clear()
     until(lambda: gc.collect() >= 0 and gone() is None)
     thread.join(10)
