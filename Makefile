@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/tokentrail demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 # LangChain's provider packages, a dozen of them, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokentrail._query import Query
     from tokentrail._settings import Settings
     from tokentrail._stats import Stats
-    from tokentrail._tracker import Tracker, get_tracker, set_tracker
+    from tokentrail._tracker import Tracker, get_tracker, set_tracker, track
     from tokentrail._usage import Usage
     from tokentrail._usage_info import UsageInfo
     from tokentrail.models import LLMCall
@@ -41,6 +41,7 @@ _HOMES = {
     "install": "_install",
     "normalize_usage": "_normalize",
     "set_tracker": "_tracker",
+    "track": "_tracker",
     "uninstall": "_install",
 }
 _SUBMODULES = ("errors", "integrations", "models", "stats", "testing")
@@ -65,6 +66,7 @@ __all__ = [
     "set_tracker",
     "stats",
     "testing",
+    "track",
     "uninstall",
 ]
 

@@ -230,13 +230,15 @@ class Recorder:
         return call_id
 
     def track(self, *, model: str | None, provider: str | None = None, **fields: Any) -> Tracked:
-        """A context manager, sync and async, around a call of your own.
+        """A context manager, sync and async, around a call of your own; or a decorator of functions.
 
         Example:
             >>> with tracker.track(model="m") as call:
             ...     call.usage({"prompt_tokens": 3, "completion_tokens": 5})
+            >>> @tracker.track(model="m")
+            ... def ask(question): ...
         """
-        return Tracked(self, {"model": model, "provider": provider, **fields})
+        return Tracked(lambda: self, {"model": model, "provider": provider, **fields})
 
     def join(self, call_id: str, source: str) -> bool:
         """Note that another door sees a running call too; False if it does not run (any more)."""

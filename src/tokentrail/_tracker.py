@@ -21,6 +21,7 @@ from tokentrail._records import now_us
 from tokentrail._settings import Settings, load_settings
 from tokentrail._snapshots import Snapshot, running_snapshot, trace_snapshot
 from tokentrail._spending import Spending
+from tokentrail._tracked import Tracked
 from tokentrail._treasurer import Treasurer
 from tokentrail._writer import Writer
 
@@ -228,6 +229,16 @@ def set_tracker(tracker: Tracker | None) -> Tracker | None:
     with _default_lock:
         previous, _default = _default, tracker
         return previous
+
+
+def track(*, model: str | None, provider: str | None = None, **fields: Any) -> Tracked:
+    """`Tracker.track` on the shared default, as it is when the call begins.
+
+    Example:
+        >>> @tokentrail.track(model="my-model", call_type="summarization")
+        ... def summarize(text): ...
+    """
+    return Tracked(get_tracker, {"model": model, "provider": provider, **fields})
 
 
 def _after_fork_in_child() -> None:
