@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tokentrail._query import FILTERS as FIELDS
 from tokentrail._stats import Stats
-from tokentrail._stats._answers import Answer
+from tokentrail._stats._answers import Found
 from tokentrail._stats._catalog import FILTERS, REQUIRED, STATS, Statistic, statistic
 from tokentrail.errors import QueryError
 from tokentrail.stores.memory import MemoryStore
@@ -92,8 +92,8 @@ def test_asking_by_name_checks_the_names() -> None:
 
 
 def test_every_question_is_in_the_table() -> None:
-    """A public method of Stats that answers with a model of answers is a named statistic."""
-    answers, waiting = set(), [Answer]
+    """A public method of Stats that says how its answer was found is a named statistic."""
+    answers, waiting = set(), [Found]
     while waiting:
         answer = waiting.pop()
         answers.add(answer.__name__)

@@ -141,8 +141,14 @@ def is_timeout(error: BaseException | str) -> bool:
     )
 
 
-def describe_error(error: BaseException | str) -> dict[str, Any]:
-    """Type and message of an error, cut and cleaned of secrets."""
+def describe_error(error: object) -> dict[str, Any]:
+    """Type and message of an error, cut and cleaned of secrets.
+
+    A mapping is the error object of a provider's answer: `{"type": …, "message": …}`.
+    """
     if isinstance(error, str):
         return {"error_type": "Error", "error_message": clean_text(error)}
+    if isinstance(error, Mapping):
+        kind = error.get("type") or error.get("code") or "Error"
+        return {"error_type": clean_text(kind), "error_message": clean_text(error.get("message") or error)}
     return {"error_type": type(error).__name__, "error_message": clean_text(error)}

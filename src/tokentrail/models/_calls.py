@@ -35,6 +35,7 @@ from tokentrail.models._columns import (
     text_column,
     time_column,
 )
+from tokentrail.models._traces import COLUMNS, NO_PAYLOAD, trace_row
 
 
 class LLMCall(Table, table=True):
@@ -146,6 +147,19 @@ class LLMCall(Table, table=True):
     def to_record(self) -> Record:
         """The row as a record: only what has a value, in storage units."""
         return record_of(self, FIELDS)
+
+    @classmethod
+    def clickhouse_columns(cls) -> list[str]:
+        """The 31 columns of Letta's `llm_traces`, in the order of `to_clickhouse_row`."""
+        return list(COLUMNS)
+
+    def to_clickhouse_row(self, payload: Mapping[str, str | None] = NO_PAYLOAD) -> tuple[Any, ...]:
+        """The call as a row of Letta's `llm_traces`, to be inserted with `clickhouse_columns()`.
+
+        Args:
+            payload: `request` and `response` as JSON text, as `Stats.payload` gives them.
+        """
+        return trace_row(self, payload)
 
 
 class LLMPayload(Table, table=True):
