@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from tokentrail import Tracker
-from tokentrail.server._serving import Address, _config, _listen, _Server
+from tokentrail.server._serving import Address, Server, listen
 
 TOKEN = "a-token-for-tests-of-at-least-thirty-two-bytes-0"
 USAGE = {"prompt_tokens": 1200, "completion_tokens": 300}
@@ -43,11 +43,11 @@ class Serving:
     """An app on a port of loopback, by real uvicorn in a thread, as `tokentrail serve` runs it."""
 
     def __init__(self, app: Any) -> None:
-        self._listening = _listen(Address("127.0.0.1", 0))
+        self._listening = listen(Address("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         ready = threading.Event()
-        self._server = _Server(_config(app, Address("127.0.0.1", self.port)), ready.set)
+        self._server = Server(app, Address("127.0.0.1", self.port), ready=ready.set)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
         self._thread.start()
         if not ready.wait(30):

@@ -14,6 +14,7 @@ from tokentrail import __version__
 from tokentrail._tracker import Tracker
 from tokentrail.server._access import Access
 from tokentrail.server._answering import Problem, problem
+from tokentrail.server._feed import Feed
 from tokentrail.server._gate import Gate
 from tokentrail.server._hosts import allowed
 from tokentrail.server._keys import Keyring, keyring
@@ -72,7 +73,8 @@ def build_app(ledger: Ledger, keys: Keyring, allowed_hosts: Iterable[str]) -> Fa
     )
     app.add_middleware(Gate, keys=keys, hosts=allowed(allowed_hosts), open_paths=frozenset((HEALTHZ, OPEN)))
     _add_healthz(app)
-    app.include_router(api(ledger, PREFIX, ()))
+    app.state.feed = Feed(ledger)
+    app.include_router(api(ledger, app.state.feed, PREFIX, ()))
     add_metrics(app, ledger)
     add_page(app, keys)
     _secure(app)

@@ -36,6 +36,7 @@ class Feed:
         self._version = 0
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
+        self._closed = False
         self.listeners = 0
 
     async def events(self, wanted: Callable[[Mapping[str, Any]], bool]) -> AsyncIterator[str]:
@@ -52,7 +53,7 @@ class Feed:
         self.listeners += 1
         try:
             told: Calls | None = None
-            while True:
+            while not self._closed:
                 await self._watch()
                 changed = self._changed
                 calls = [call for call in self._calls if wanted(call)]
@@ -69,6 +70,11 @@ class Feed:
             if not self.listeners and self._watching is not None:
                 self._watching.cancel()
                 self._watching = None
+
+    def close(self) -> None:
+        """End all streams: the server stops, and would wait for them. To be called in the event loop."""
+        self._closed = True
+        self._changed.set()
 
     async def _watch(self) -> None:
         """See to it that somebody looks, and that the first picture is there."""

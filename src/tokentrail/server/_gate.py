@@ -40,6 +40,8 @@ _HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
 )  # fmt: skip
 _NAMES: Final = frozenset(name for name, _ in _HEADERS)
+_HANG_UP: Final = {"connection": "close"}
+"""The rest of a body is not waited for."""
 _SAFE: Final = ("GET", "HEAD", "OPTIONS")
 
 Headers = dict[bytes, list[bytes]]
@@ -179,7 +181,7 @@ class _Body:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            raise Refusal(408, "The body did not come in time.") from None
+            raise Refusal(408, "The body did not come in time.", _HANG_UP) from None
         self._size += len(message.get("body", b""))
         if self._size > MOST_BODY:
             raise _too_large()
@@ -187,7 +189,7 @@ class _Body:
 
 
 def _too_large() -> Refusal:
-    return Refusal(413, f"The body is larger than {MOST_BODY // 1024} KiB.")
+    return Refusal(413, f"The body is larger than {MOST_BODY // 1024} KiB.", _HANG_UP)
 
 
 # --- what every answer carries -------------------------------------------------------------------

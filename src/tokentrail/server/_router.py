@@ -67,13 +67,13 @@ def create_router(
         admit = _everybody
     else:
         admit = _by_token(keyring(token, tokens, ledger.settings.data_dir))
-    return api(ledger, prefix, [*(dependencies or ()), Depends(admit)])
+    return api(ledger, Feed(ledger), prefix, [*(dependencies or ()), Depends(admit)])
 
 
-def api(ledger: Ledger, prefix: str, dependencies: Sequence[DependsParameter]) -> APIRouter:
+def api(ledger: Ledger, feed: Feed, prefix: str, dependencies: Sequence[DependsParameter]) -> APIRouter:
     """All routes."""
     router = APIRouter(prefix=prefix, dependencies=list(dependencies), route_class=ExplainedRoute)
-    add_now(router, ledger, Feed(ledger))
+    add_now(router, ledger, feed)
     add_lists(router, ledger)
     add_export(router, ledger)
     add_health(router, ledger)

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi import FastAPI
+
 from tokentrail._settings import Settings
 from tokentrail.errors import ConfigurationError, MissingExtraError
 from tokentrail.server._access import EVERYTHING
 from tokentrail.server._app import build_app
+from tokentrail.server._feed import Feed
 from tokentrail.server._keys import Keyring, token_of
 from tokentrail.server._ledger import Ledger
 
@@ -98,13 +101,18 @@ def run(
     """
     keys = Keyring({token_of(settings.data_dir): EVERYTHING})
     app = build_app(Ledger(settings.database_url), keys, allowed_hosts)
-    server = _Server(_config(app, address), lambda: ready(address.url))
-    listening = _listen(address)
+    server = Server(app, address, ready=lambda: ready(address.url))
+    listening = listen(address)
     with listening:
         server.run(sockets=[listening])
 
 
-def _listen(address: Address) -> socket.socket:
+def listen(address: Address) -> socket.socket:
+    """A socket of that address.
+
+    Raises:
+        ConfigurationError: it cannot be had.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,7 +126,7 @@ def _listen(address: Address) -> socket.socket:
     return listening
 
 
-def _config(app: Any, address: Address) -> uvicorn.Config:
+def _config(app: FastAPI, address: Address) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Impatient,
@@ -136,15 +144,24 @@ def _config(app: Any, address: Address) -> uvicorn.Config:
     )
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
-        super().__init__(config)
+class Server(uvicorn.Server):
+    """uvicorn's server, which says when it takes connections, and ends live streams before it stops."""
+
+    def __init__(self, app: FastAPI, address: Address, *, ready: Callable[[], object]) -> None:
+        super().__init__(_config(app, address))
+        self._feed: Feed = app.state.feed
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._feed.close()
+        await super().shutdown(sockets)
 
 
 class Impatient(H11Protocol):
