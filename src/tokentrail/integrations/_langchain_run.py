@@ -108,13 +108,15 @@ class Pulse(weakref.ref[UUID]):
 class Node:
     """A chain, tool or retriever that runs: what lies under it, and what it is part of."""
 
-    __slots__ = ("attempt", "calls", "children", "parent", "root", "tries", "uuid")
+    __slots__ = ("attempt", "calls", "children", "parent", "root", "tool", "tries", "uuid")
 
     def __init__(self, uuid: UUID, parent: Node | None, root: UUID) -> None:
         self.uuid = uuid
         self.parent = parent
         self.root = root
         self.children: dict[int, Run | Node] = {}
+        self.tool: str | None = None
+        """The id of the tool call that this is."""
         self.calls: list[str] = []
         """Calls made under it, so that the first attempt is known when a second one comes."""
         self.tries: int | None = None

@@ -49,10 +49,13 @@ class Runs:
         """Runs that were given up, and may still prove to be alive."""
         self._closed = _Closed()
         """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
+        self.asked = _Closed()
+        """The model's names of the tool calls that it asked for, and the call in which it did."""
         self.models: dict[int, Model] = {}
         # One guarded function each, not one per run.
         self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
         self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
+        self._tool_ended = guarded(self.health, "langchain.tool_task_done")(self._on_tool_task_done)
         _all.add(self)
 
     def learn(self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool) -> Model:
@@ -65,8 +68,11 @@ class Runs:
     def place(self, parent_id: UUID, columns: Record) -> Node | None:
         """What a run lies under, if that was seen; with it and the root in the columns."""
         parent = self.nodes.get(parent_id.int)
-        columns["parent_id"] = str(parent_id)
-        columns["run_id"] = columns["parent_id"] if parent is None else str(parent.root)
+        columns["parent_id"] = columns["run_id"] = str(parent_id)
+        if parent is not None:
+            columns["run_id"] = str(parent.root)
+            if parent.tool is not None:
+                columns["parent_id"] = parent.tool
         return parent
 
     # --- model runs ------------------------------------------------------------------------------
@@ -183,11 +189,11 @@ class Runs:
 
     # --- chains, tools, retrievers ---------------------------------------------------------------
 
-    def enter(self, run_id: UUID, parent_id: UUID | None, name: str | None, tags: Any) -> None:
-        """A chain, tool or retriever starts."""
+    def enter(self, run_id: UUID, parent_id: UUID | None, name: str | None, tags: Any) -> Node | None:
+        """A chain, tool or retriever starts; `None` if that was known."""
         key = run_id.int
         if key in self.nodes:
-            return
+            return None
         parent = self.nodes.get(parent_id.int) if parent_id is not None else None
         node = Node(run_id, parent, parent.root if parent is not None else parent_id or run_id)
         self.nodes[key] = node
@@ -199,6 +205,24 @@ class Runs:
         if len(self.nodes) > _OPEN_KEPT:
             for oldest in list(self.nodes)[: _OPEN_KEPT // 10]:
                 self.nodes.pop(oldest, None)
+        return node
+
+    def watch_tool(self, node: Node) -> None:
+        """Learn it when the task is cancelled that runs a tool: LangChain does not say so."""
+        task = asyncio.current_task() if _get_running_loop() is not None else None
+        if task is not None:
+            task.add_done_callback(partial(self._tool_ended, node.uuid))
+
+    def _on_tool_task_done(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
+        tool = self.tool_of(run_id) if task.cancelled() else None
+        if tool is not None:
+            self.tracker.cancel_tool(tool)
+            self.leave(run_id, "cancelled")
+
+    def tool_of(self, run_id: UUID) -> str | None:
+        """The tool call that runs under an id."""
+        node = self.nodes.get(run_id.int)
+        return None if node is None else node.tool
 
     def leave(self, run_id: UUID, status: str) -> None:
         """A chain, tool or retriever has ended; model runs under it that are still open get nothing more."""
@@ -221,6 +245,8 @@ class Runs:
                 self.give_up(child, status)
             else:
                 self.nodes.pop(child.uuid.int, None)
+                if child.tool is not None:
+                    self.tracker.finish_tool(child.tool, status=status)
                 self._give_up_under(child, status)
 
     # --- attempts --------------------------------------------------------------------------------
@@ -277,22 +303,22 @@ def attempt_of(tags: Any) -> int | None:
 
 
 class _Closed:
-    """The calls of the last few thousand runs that ended; old ones are forgotten by the thousand."""
+    """Calls of the last few thousand runs that ended, by name; old ones are forgotten by the thousand."""
 
     __slots__ = ("_new", "_old")
 
     def __init__(self) -> None:
-        self._new: dict[int, str] = {}
-        self._old: dict[int, str] = {}
+        self._new: dict[int | str, str] = {}
+        self._old: dict[int | str, str] = {}
 
-    def put(self, key: int, call_id: str) -> None:
+    def put(self, key: int | str, call_id: str) -> None:
         """Remember one more."""
         if len(self._new) >= _SHELF:
             self._old, self._new = self._new, {}
         self._new[key] = call_id
 
-    def get(self, key: int) -> str | None:
-        """The call of a run, or `None`."""
+    def get(self, key: int | str) -> str | None:
+        """The call that was put there, or `None`."""
         return self._new.get(key) or self._old.get(key)
 
 

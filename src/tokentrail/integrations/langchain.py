@@ -21,6 +21,7 @@ from tokentrail.integrations._langchain_embeddings import TokentrailEmbeddings
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
 from tokentrail.integrations._langchain_run import Run
 from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
+from tokentrail.integrations._langchain_tools import begin_tool, break_tool, end_tool, note_wishes
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
 
 __all__ = ["TokentrailCallbackHandler", "TokentrailEmbeddings"]
@@ -246,7 +247,10 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
             run = runs.end(key)
             if run is not None:
-                _finish(runs, run, answered(runs, run, response))
+                end = answered(runs, run, response)
+                if "tool_call_count" in end[0]:
+                    note_wishes(runs, run.call_id, first_generation(response).message.tool_calls)
+                _finish(runs, run, end)
             elif runs.closed(run_id.int) is None:
                 run = _unseen(run_id, response)
                 _record(runs, run, answered(runs, run, response))
@@ -293,29 +297,56 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
 
     @guarded(_health, "langchain.on_chain_end")
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
-        """A chain, tool or retriever has ended; models under it that run on will say so themselves."""
+        """A chain or retriever has ended; models under it that run on will say so themselves."""
         for runs in (self._current(), *self._earlier):
             runs.leave(run_id, "abandoned")
 
     @guarded(_health, "langchain.on_chain_error")
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A chain, tool or retriever broke off; models under it often get no end then."""
+        """A chain or retriever broke off; models under it often get no end then."""
         for runs in (self._current(), *self._earlier):
             runs.leave(run_id, _status_of(error) or "abandoned")
 
     @guarded(_health, "langchain.on_tool_start")
     def on_tool_start(
         self,
-        serialized: Any,  # noqa: ARG002
-        input_str: str,  # noqa: ARG002
+        serialized: dict[str, Any],
+        input_str: str,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
         tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        name: str | None = None,
+        tool_call_id: str | None = None,
         **_: Any,
     ) -> None:
         """A tool starts; it may ask models too."""
-        self._current().enter(run_id, parent_run_id, None, tags)
+        begin_tool(
+            self._current(),
+            run_id,
+            parent_run_id,
+            tags=tags,
+            metadata=metadata or _NOTHING,
+            name=name or (serialized or _NOTHING).get("name"),
+            tool_call_id=tool_call_id,
+            arguments=input_str if inputs is None else inputs,
+        )
+
+    @guarded(_health, "langchain.on_tool_end")
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
+        """A tool has ended."""
+        for runs in (self._current(), *self._earlier):
+            end_tool(runs, run_id, output)
+            runs.leave(run_id, "abandoned")
+
+    @guarded(_health, "langchain.on_tool_error")
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
+        """A tool broke off."""
+        for runs in (self._current(), *self._earlier):
+            break_tool(runs, run_id, error, _status_of(error))
+            runs.leave(run_id, _status_of(error) or "abandoned")
 
     @guarded(_health, "langchain.on_retriever_start")
     def on_retriever_start(
@@ -331,8 +362,8 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         """A retriever starts; it may ask models too."""
         self._current().enter(run_id, parent_run_id, None, tags)
 
-    on_tool_end = on_retriever_end = on_chain_end  # type: ignore[assignment]
-    on_tool_error = on_retriever_error = on_chain_error
+    on_retriever_end = on_chain_end  # type: ignore[assignment]
+    on_retriever_error = on_chain_error
 
 
 def _begin(runs: Runs, columns: dict[str, Any], who: dict[str, Any], messages: list[Any]) -> str:
