@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from tokentrail._tracker import Tracker, get_tracker, set_tracker, track
     from tokentrail._usage import Usage
     from tokentrail._usage_info import UsageInfo
+    from tokentrail.errors import BudgetExceeded
     from tokentrail.models import LLMCall
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BudgetExceeded": "errors",
     "LLMCall": "models",
     "Query": "_query",
     "Settings": "_settings",
@@ -47,6 +49,7 @@ _HOMES = {
 _SUBMODULES = ("errors", "integrations", "models", "stats", "testing")
 
 __all__ = [
+    "BudgetExceeded",
     "LLMCall",
     "Query",
     "Settings",

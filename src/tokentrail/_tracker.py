@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tokentrail import _health
+from tokentrail._budgets import Watch
 from tokentrail._conversations import ConversationRecorder
 from tokentrail._health import Health
 from tokentrail._journal import Journal, journal_folder
@@ -58,7 +59,8 @@ class Tracker(Spending, ConversationRecorder):
         self.settings: Settings = load_settings(database_url=database_url, **settings)
         health = Health()
         self.pricer = Pricer(health=health)
-        self._treasurer = Treasurer(self.pricer)
+        self._watch = Watch(health)
+        self._treasurer = Treasurer(self.pricer, self._watch)
         super().__init__(self.settings, health, logger or _health.logger)
         self._stats: Stats | None = None
         _trackers.add(self)

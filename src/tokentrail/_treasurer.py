@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from tokentrail._budgets import Watch
 from tokentrail._pricing import Pricer
 from tokentrail._records import Record
 
@@ -13,19 +14,21 @@ if TYPE_CHECKING:
 
 
 class Treasurer:
-    """The guest of a tracker's writer: keeps and reads the user's own prices."""
+    """The guest of a tracker's writer: keeps and reads own prices and budgets, and watches what is spent."""
 
-    def __init__(self, pricer: Pricer) -> None:
+    def __init__(self, pricer: Pricer, watch: Watch) -> None:
         self._pricer = pricer
+        self._watch = watch
 
     def is_waiting(self) -> bool:
         """Whether something that was set is not in the store yet."""
-        return self._pricer.is_waiting
+        return self._pricer.is_waiting or self._watch.is_waiting
 
     def before(self, store: Store) -> None:
-        """Before calls are priced: own prices are kept, and those of others are read."""
+        """Before calls are priced: what was set is kept, and what others have set is read."""
         self._pricer.prepare(store)
+        self._watch.prepare(store)
 
-    def after(self, store: Store, rows: Sequence[Record]) -> Iterable[Callable[[], object]]:  # noqa: ARG002
-        """After calls are in the store."""
-        return ()
+    def after(self, store: Store, rows: Sequence[Record]) -> Iterable[Callable[[], object]]:
+        """After calls are in the store: what there is to tell of budgets."""
+        return self._watch.count(store, rows)

@@ -3,6 +3,7 @@
 TokentrailError
 ├── ConfigurationError      a setting, URL or argument is wrong; the message says the fix
 │   └── MissingExtraError   a library is not installed; the message has the line that installs it
+├── BudgetExceeded          the next call is not to be made: a budget is used up; only where asked for
 ├── StoreError              the store cannot be used
 │   ├── QueryTimeoutError   a question took longer than it may
 │   ├── StoreCorruptError   the database file is damaged
@@ -28,6 +29,21 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed. Install it with:  pip install 'tokentrail[{extra}]'")
+
+
+class BudgetExceeded(TokentrailError):  # noqa: N818  the name that users of budgets know
+    """A budget is used up, or the next call would exceed it. Raised before a call and never after one.
+
+    Args:
+        current_cost: what is known to have been used: dollars, or tokens of a budget in tokens.
+        budget_limit: of how much.
+        message: a sentence.
+    """
+
+    def __init__(self, current_cost: float, budget_limit: float, message: str | None = None) -> None:
+        super().__init__(message or f"The budget is used up: {current_cost:g} of {budget_limit:g}.")
+        self.current_cost = current_cost
+        self.budget_limit = budget_limit
 
 
 class StoreError(TokentrailError):

@@ -190,6 +190,7 @@ STATS: Final[Mapping[str, Statistic]] = _table(
         statistic(Stats.detailed_stats, "detailed-stats"),
         statistic(Stats.client_usage, "client-usage"),
         statistic(Stats.running_totals, "running-totals"),
+        statistic(Stats.budgets, "budgets"),
     )
 )
 """Name → statistic. To add one, write a method of `Stats` and name it here."""

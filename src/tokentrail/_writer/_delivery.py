@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from tokentrail._guard import guarded
@@ -157,7 +158,7 @@ class Delivery:
     def _see_off(self, rows: Sequence[Record]) -> None:
         calls: list[Callable[[], object]] = []
         if self._guest is not None and rows:
-            with guarded(self._health, "guest.after"), self._calling:
+            with guarded(self._health, "guest.after"), suppress(TokentrailError), self._calling:
                 calls += self._guest.after(self.store(), rows)
         for call in calls:
             with guarded(self._health, "guest.call"):
