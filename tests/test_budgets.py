@@ -56,7 +56,7 @@ def spend(tracker: Tracker, dollars: float, **fields: Any) -> str:
 def test_a_paid_answer_is_returned_and_the_next_call_refused(tracker: Tracker) -> None:
     """`budget_after_paid_response`: the call that passes the limit is answered; the next one is not made."""
     expected = CASES["budget_after_paid_response"]["expected"]
-    tracker.set_budget("all", limit_usd=1)
+    tracker.set_budget("all", period="total", limit_usd=1)
     tracker.require_budget()
     with tracker.track(model="acme") as call:
         call.usage({"prompt_tokens": 1_200_000, "completion_tokens": 0})
@@ -74,7 +74,7 @@ def test_a_paid_answer_is_returned_and_the_next_call_refused(tracker: Tracker) -
 def test_an_unknown_cost_is_no_zero(tracker: Tracker) -> None:
     """`cost_unknown`: it is told beside what is known; a call of unknown cost does not fit a projection."""
     expected = CASES["cost_unknown"]["expected"]
-    tracker.set_budget("all", limit_usd=1)
+    tracker.set_budget("all", period="total", limit_usd=1)
     stored = tracker.get(tracker.record(model="nobody-knows", usage={"total_tokens": 15}))
     assert stored.cost_usd is expected["cost"]
     found = tracker.budget_info("all")
@@ -89,7 +89,7 @@ def test_an_unknown_cost_is_no_zero(tracker: Tracker) -> None:
 
 def test_figures_of_a_budget(tracker: Tracker) -> None:
     """What is spent, left and projected; more than all of it is less than nothing left."""
-    tracker.set_budget("all", limit_usd=4, thresholds=(0.25, 0.5, 1))
+    tracker.set_budget("all", period="total", limit_usd=4, thresholds=(0.25, 0.5, 1))
     spend(tracker, 1)
     found = tracker.budget_info("all")
     assert (found.current_cost, found.total_budget, found.remaining_budget) == (1, 4, 3)
@@ -105,7 +105,7 @@ def test_figures_of_a_budget(tracker: Tracker) -> None:
 
 def test_a_budget_in_tokens(tracker: Tracker) -> None:
     """Tokens that were billed count, whatever they cost; hits of a cache do not."""
-    tracker.set_budget("tokens", limit_tokens=1_000)
+    tracker.set_budget("tokens", period="total", limit_tokens=1_000)
     tracker.record(model="x", usage={"prompt_tokens": 600, "completion_tokens": 100})
     tracker.record(model="x", usage={"prompt_tokens": 600, "completion_tokens": 100}, cache_hit=True)
     tracker.record(model="x")
@@ -122,9 +122,9 @@ def test_a_budget_in_tokens(tracker: Tracker) -> None:
 
 def test_scopes_cover_their_calls(tracker: Tracker) -> None:
     """By user, tag, model or provider; what the context says is said."""
-    tracker.set_budget("alice", limit_usd=1, user_id="alice")
-    tracker.set_budget("beta", limit_usd=1, tag="beta")
-    tracker.set_budget("gpt", limit_usd=1, model="GPT-*", provider="openai")
+    tracker.set_budget("alice", period="total", limit_usd=1, user_id="alice")
+    tracker.set_budget("beta", period="total", limit_usd=1, tag="beta")
+    tracker.set_budget("gpt", period="total", limit_usd=1, model="GPT-*", provider="openai")
     spend(tracker, 2, user_id="alice")
     assert [budget.name for budget in tracker.check_budget(user_id="alice").budgets] == ["alice"]
     assert not tracker.check_budget(user_id="alice")
@@ -143,7 +143,7 @@ def test_scopes_cover_their_calls(tracker: Tracker) -> None:
 
 def test_each_user_has_a_budget(tracker: Tracker) -> None:
     """One budget, as many accounts as users; those that used most come first."""
-    tracker.set_budget("users", limit_usd=1, per="user_id")
+    tracker.set_budget("users", period="total", limit_usd=1, per="user_id")
     spend(tracker, 0.5, user_id="alice")
     spend(tracker, 2, user_id="bo*")
     spend(tracker, 0.1, user_id="bob")
@@ -346,7 +346,7 @@ def test_the_writers_thread_tells(tracker: Tracker) -> None:
         heard.append((notice, threading.current_thread().name, tracker.budget_info("all").is_over))
         reached.set()
 
-    tracker.set_budget("all", limit_usd=1, thresholds=(0.5,), on_threshold=hear)
+    tracker.set_budget("all", period="total", limit_usd=1, thresholds=(0.5,), on_threshold=hear)
     spend(tracker, 0.75)
     assert reached.wait(30)
     ((notice, thread, is_over),) = heard
@@ -362,7 +362,7 @@ def test_a_callback_that_fails_harms_nobody(tracker: Tracker, monkeypatch: pytes
     tracker.on_budget(lambda notice: 1 / 0)
     tracker.on_budget(heard.append)
     tracker.on_budget(heard.append, "another")
-    tracker.set_budget("all", limit_usd=1)
+    tracker.set_budget("all", period="total", limit_usd=1)
     spend(tracker, 2)
     spend(tracker, 1)
     assert tracker.flush()
@@ -373,7 +373,7 @@ def test_a_callback_that_fails_harms_nobody(tracker: Tracker, monkeypatch: pytes
 
 async def test_a_check_beside_an_event_loop(tracker: Tracker) -> None:
     """It waits for the store, so a loop sends it to a thread, and the context goes along."""
-    tracker.set_budget("alice", limit_usd=1, user_id="alice")
+    tracker.set_budget("alice", period="total", limit_usd=1, user_id="alice")
     spend(tracker, 1, user_id="alice")
     with context(user_id="alice"), pytest.raises(BudgetExceeded):
         await asyncio.to_thread(tracker.require_budget)
@@ -381,7 +381,7 @@ async def test_a_check_beside_an_event_loop(tracker: Tracker) -> None:
 
 def test_budgets_of_the_store_are_everybodys(tracker: Tracker, tmp_path: Path) -> None:
     """Set by one process, held by another; set again, it is replaced; removed, it is gone."""
-    tracker.set_budget("all", limit_usd=1)
+    tracker.set_budget("all", period="total", limit_usd=1)
     assert tracker.flush()
     spend(tracker, 0.5)
     stats = Stats(f"sqlite:///{tmp_path / 'usage.db'}")
