@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payloads import Dumped, as_object, as_pydantic, build, cases
-from tokentrail import _normalize
 from tokentrail._counts import read
 from tokentrail._normalize import normalize_usage
 from tokentrail._payloads import find
+from tokentrail._plain import PREDICTIONS, plain_counts
 from tokentrail._shapes import DETAIL_KEYS, DETAILS, SHAPES, WHOLE_KEYS, WRAPPERS
 from tokentrail._usage import COUNTS, Usage
 from tokentrail._wholes import settle
@@ -450,7 +450,7 @@ plain_openai = st.fixed_dictionaries(
             st.sampled_from(["cached_tokens", "audio_tokens", "cache_write_tokens", "text_tokens"]), odd
         ),
         "completion_tokens_details": st.none() | st.dictionaries(
-            st.sampled_from(["reasoning_tokens", "audio_tokens", *_normalize._PREDICTIONS]), odd
+            st.sampled_from(["reasoning_tokens", "audio_tokens", *PREDICTIONS]), odd
         ),
         "cached_tokens": odd,
     },
@@ -484,16 +484,19 @@ def with_right_total(payload: dict[str, Any]) -> dict[str, Any]:
 @settings(max_examples=500)
 def test_the_short_way_knows_nothing_the_tables_do_not(payload: dict[str, Any], shape: str | None) -> None:
     """Where the short way answers, the tables give the very same answer."""
-    answer = _normalize._PLAIN[shape](payload)
+    answer = plain_counts(payload, shape)
     if answer is not None:
-        assert answer == settle(read(find(payload, shape)))
+        assert Usage(**answer) == settle(read(find(payload, shape)))
 
 
 @pytest.mark.parametrize(
     "payload",
     [
         {"prompt_tokens": 120, "completion_tokens": 37, "total_tokens": 157},
-        FULL,
+        {
+            **FULL,
+            "completion_tokens_details": {"reasoning_tokens": 21, "accepted_prediction_tokens": 0},
+        },
         {
             "input_tokens": 120,
             "output_tokens": 37,
@@ -504,4 +507,4 @@ def test_the_short_way_knows_nothing_the_tables_do_not(payload: dict[str, Any], 
 )
 def test_the_usual_payloads_take_the_short_way(payload: dict[str, Any]) -> None:
     """The payloads of nearly all calls are answered without the tables."""
-    assert _normalize._PLAIN[None](payload) is not None
+    assert plain_counts(payload, None) is not None

@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from tokentrail._payloads import WIDTH, Found, fields_of, means_nothing
 from tokentrail._shapes import (
@@ -19,6 +19,7 @@ from tokentrail._shapes import (
     INPUT,
     INPUT_DETAILS,
     LANGCHAIN_DETAILS,
+    LARGEST,
     OUTPUT,
     PART_KEYS,
     SHAPES,
@@ -30,10 +31,6 @@ from tokentrail._shapes import (
     detect,
     snake,
 )
-
-LARGEST: Final = 2**63 - 1
-"""The largest count a database column holds; more is no count."""
-
 
 # --- one count -----------------------------------------------------------------------------------
 

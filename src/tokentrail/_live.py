@@ -12,7 +12,7 @@ from typing import Any, Final
 from tokentrail._health import Health
 from tokentrail._records import FAILED, FINAL, PROVISIONAL, START, Record, new_id
 from tokentrail._totals import Totals
-from tokentrail._usage import ASKED, COUNTS, Usage
+from tokentrail._usage import ASKED, COUNTS
 
 CLOSED_KEPT: Final = 4096
 """Ended calls remembered, so that a late witness is told from an orphan."""
@@ -23,16 +23,38 @@ _PENDING: Final = 256
 class Running:
     """A call that has started and not ended."""
 
-    __slots__ = ("clock", "ended", "record", "seen")
+    seen = 0
+    """Monotonic nanoseconds of the last sign of life after the start."""
+    ended: Record | None = None
+    """The provisional end, if one came."""
+    told = False
+    """Whether more than its start has been told, so that its end must be joined with care."""
 
     def __init__(self, record: Record, clock: int) -> None:
         self.record = record
         self.clock = clock
         """Monotonic nanoseconds at the start."""
-        self.seen = clock
-        """Monotonic nanoseconds of the last sign of life."""
-        self.ended: Record | None = None
-        """The provisional end, if one came."""
+
+
+class Shelf:
+    """The last few thousand of something, by id; what is older is forgotten by the thousand."""
+
+    __slots__ = ("_kept", "new", "old")
+
+    def __init__(self, kept: int) -> None:
+        self._kept = kept
+        self.new: dict[Any, Any] = {}
+        self.old: dict[Any, Any] = {}
+
+    def put(self, key: Any, item: Any) -> None:
+        """Remember one more."""
+        self.new[key] = item
+        if len(self.new) >= self._kept:
+            self.old, self.new = self.new, {}
+
+    def get(self, key: Any) -> Any:
+        """What was put there, or `None`."""
+        return self.new.get(key) or self.old.get(key)
 
 
 class Live:
@@ -51,13 +73,16 @@ class Live:
         # Ordered, because the first of a plain dict is slow to find once many have been taken out.
         self._active: OrderedDict[str, Running] = OrderedDict()
         self._provisional: OrderedDict[str, Running] = OrderedDict()
-        self._closed: OrderedDict[str, Record] = OrderedDict()
+        self._closed = Shelf(CLOSED_KEPT)
         self._version = 0
+        self._watched = False
+        """Whether somebody waits for a change."""
         self._waiting = 0
         self._wakers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._traces: deque[tuple[int, Record]] = deque(maxlen=RECENT_KEPT)
         self._errors: deque[tuple[int, Record]] = deque(maxlen=RECENT_KEPT)
-        self._ended = 0
+        self.ended = 0
+        """Calls that have ended since the tracker was made."""
         self._totals = Totals()
         self._pending: list[tuple[Record, Record | None, int]] = []
         """Ends that are not in totals and rings yet: many at once cost a fraction of one at a time."""
@@ -67,9 +92,13 @@ class Live:
     def start(self, record: Record, clock: int) -> Record | None:
         """Remember a running call; returns the end of the oldest one if there are now too many."""
         with self._lock:
-            self._active[record["id"]] = Running(record, clock)
+            self._active[record["id"]] = running = Running(record, clock)
+            if "usage_flags" in record:
+                running.told = True
             evicted = self._evict(clock) if len(self._active) > self._max_active else None
-            self._bump()
+            self._version += 1
+            if self._watched:
+                self._wake()
         return evicted
 
     def progress(self, call_id: str, fields: Record, clock: int, *, first_token: bool = False) -> bool:
@@ -79,6 +108,7 @@ class Live:
             if running is None:
                 return False
             running.seen = clock
+            running.told = True
             record = running.record
             if first_token and "time_to_first_token_us" not in record:
                 record["time_to_first_token_us"] = (clock - running.clock) // 1000
@@ -94,47 +124,57 @@ class Live:
                 return False
             seen_by = running.record.get("seen_by", [])
             if source not in seen_by:
+                running.told = True
                 running.record["seen_by"] = [*seen_by, source]
         return True
 
-    def end(
-        self, call_id: str, fields: Record, *, now: int, clock: int, finality: int = FINAL
-    ) -> Record | None:
+    def end(self, call_id: str, fields: Record, now: int, clock: int, finality: int = FINAL) -> Record | None:
         """End a call: the first final end wins, a provisional one is replaced, later ones fill blanks."""
         with self._lock:
             running = self._active.pop(call_id, None) or self._provisional.pop(call_id, None)
             if running is None:
                 return self._late_or_orphan(call_id, fields, now, finality)
+            record = running.record
+            if running.told or "seen_by" in fields:
+                record, fields = _joined(running, fields)
+            ended = {**record, **fields}
+            ended["finality"] = finality
+            ended["ended_at"] = ended["created_at"] = now
+            if "duration_us" not in fields:
+                ended["duration_us"] = (clock - running.clock) // 1000
             previous = running.ended
-            record = _ended(running, fields, now, clock, finality)
             if finality <= PROVISIONAL:
-                running.ended = record
-                self._keep(self._provisional, call_id, running)
+                running.ended, running.told = ended, True
+                self._set_aside(call_id, running)
             else:
-                self._keep(self._closed, call_id, record)
-            self._account(record, previous)
-        return record
+                self._closed.put(call_id, ended)
+            self._account(ended, previous)
+        return ended
 
     def add(self, record: Record) -> Record | None:
         """Take a finished call that was never seen running; None if one of its id has ended already."""
         with self._lock:
-            if record["id"] in self._closed:
+            if self.is_closed(record["id"]):
                 self._health.note("duplicates")
                 return None
-            self._keep(self._closed, record["id"], record)
+            self._closed.put(record["id"], record)
             self._account(record, None)
         return record
 
     def is_closed(self, call_id: str) -> bool:
         """Whether a final end of the call has been seen (and is still remembered)."""
-        return call_id in self._closed
+        return self._closed.get(call_id) is not None
 
     def sweep(self, *, now: int, clock: int, max_age_ns: int) -> list[Record]:
         """End as `abandoned`, provisionally, the calls that gave no sign of life for too long."""
         with self._lock:
             oldest = clock - max_age_ns
             # All are looked at: an early call that progressed lately is younger than a later silent one.
-            stale = [call_id for call_id, running in self._active.items() if running.seen < oldest]
+            stale = [
+                call_id
+                for call_id, running in self._active.items()
+                if max(running.clock, running.seen) < oldest
+            ]
             return [self._abandon(call_id, now, clock) for call_id in stale]
 
     def _evict(self, clock: int) -> Record:
@@ -144,7 +184,7 @@ class Live:
         return self._abandon(call_id, started + (clock - self._active[call_id].clock) // 1000, clock)
 
     def _abandon(self, call_id: str, now: int, clock: int) -> Record:
-        record = self.end(call_id, {"status": "abandoned"}, now=now, clock=clock, finality=PROVISIONAL)
+        record = self.end(call_id, {"status": "abandoned"}, now, clock, PROVISIONAL)
         assert record is not None  # noqa: S101  it was running, under the same lock
         return record
 
@@ -158,7 +198,7 @@ class Live:
             if not is_ours:
                 record.setdefault("request_id", call_id)
             record["finality"] = finality
-            self._keep(self._closed, call_id, record)
+            self._closed.put(call_id, record)
             self._account(record, None)
             return record
         blanks = _blanks(closed, fields)
@@ -166,23 +206,24 @@ class Live:
             self._health.note("duplicates")
             return None
         record = {**closed, **blanks, "finality": closed["finality"] + 1}
-        self._closed[call_id] = record
+        self._closed.put(call_id, record)
         self._account(record, closed)
         return record
 
-    @staticmethod
-    def _keep(shelf: OrderedDict[str, Any], call_id: str, item: Any) -> None:
-        shelf[call_id] = item
-        if len(shelf) > CLOSED_KEPT:
-            shelf.popitem(last=False)
+    def _set_aside(self, call_id: str, running: Running) -> None:
+        self._provisional[call_id] = running
+        if len(self._provisional) > CLOSED_KEPT:
+            self._provisional.popitem(last=False)
 
     def _account(self, record: Record, previous: Record | None) -> None:
         if previous is None:
-            self._ended += 1
-        self._pending.append((record, previous, self._ended))
+            self.ended += 1
+        self._pending.append((record, previous, self.ended))
         if len(self._pending) >= _PENDING:
             self._settle()
-        self._bump()
+        self._version += 1
+        if self._watched:
+            self._wake()
 
     def _settle(self) -> None:
         """Totals by the delta rule: what a call adds now, minus what it had added before."""
@@ -212,11 +253,6 @@ class Live:
         """Sums over all that has ended."""
         self._settle()
         return self._totals
-
-    @property
-    def ended(self) -> int:
-        """Calls that have ended since the tracker was made."""
-        return self._ended
 
     def active(self) -> list[Running]:
         """The running calls, newest first."""
@@ -259,6 +295,7 @@ class Live:
         """Block until the version is above `since`, or the time is over; returns the version."""
         with self._change:
             self._waiting += 1
+            self._watched = True
             try:
                 self._change.wait_for(lambda: self._version > since, timeout)
             finally:
@@ -276,6 +313,7 @@ class Live:
                 if self._version > since:
                     break
                 self._wakers.append(waker)
+                self._watched = True
             try:
                 async with asyncio.timeout_at(deadline):
                     await future
@@ -289,15 +327,19 @@ class Live:
 
     def _bump(self) -> None:
         self._version += 1
+        if self._watched:
+            self._wake()
+
+    def _wake(self) -> None:
         if self._waiting:
             self._change.notify_all()
-        if self._wakers:
-            wakers, self._wakers = self._wakers, []
-            for loop, future in wakers:
-                try:
-                    loop.call_soon_threadsafe(_wake, future)
-                except RuntimeError:  # that loop is closed: nobody waits there any more
-                    continue
+        wakers, self._wakers = self._wakers, []
+        for loop, future in wakers:
+            try:
+                loop.call_soon_threadsafe(_wake, future)
+            except RuntimeError:  # that loop is closed: nobody waits there any more
+                continue
+        self._watched = self._waiting > 0
 
     def after_fork(self) -> None:
         """In a forked child: running calls and waiters belong to the parent."""
@@ -314,8 +356,8 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _ended(running: Running, fields: Record, now: int, clock: int, finality: int) -> Record:
-    """The end record of a call: what its start knew, what a provisional end added, what the end says."""
+def _joined(running: Running, fields: Record) -> tuple[Record, Record]:
+    """What is known of a call that more was told of than its start, and what its end adds to that."""
     record, previous = running.record, running.ended
     if previous is not None:
         told = {name: value for name, value in previous.items() if name not in _SETTLED}
@@ -326,12 +368,10 @@ def _ended(running: Running, fields: Record, now: int, clock: int, finality: int
         fields = {name: value for name, value in fields.items() if name not in _USAGE_COLUMNS}
     if "usage_flags" in record:
         fields = _with_flags(record, fields)
-    ended = {**record, **fields, "finality": finality, "ended_at": now, "created_at": now}
-    if "usage_flags" in ended and not ended["usage_flags"]:
-        del ended["usage_flags"]
-    if "duration_us" not in fields:
-        ended["duration_us"] = (clock - running.clock) // 1000
-    return ended
+    if not fields.get("usage_flags", record.get("usage_flags", True)):
+        record = {name: value for name, value in record.items() if name != "usage_flags"}
+        fields = {name: value for name, value in fields.items() if name != "usage_flags"}
+    return record, fields
 
 
 def _with_flags(record: Record, fields: Record) -> Record:
@@ -373,41 +413,3 @@ def _blanks(record: Record, fields: Mapping[str, Any]) -> Record:
     if "seen_by" in fields and not set(fields["seen_by"]) <= set(record.get("seen_by", ())):
         blanks["seen_by"] = _union(record, dict(fields))
     return blanks
-
-
-def put_usage(record: Record, usage: Usage) -> None:
-    """Write a usage into the columns that hold it."""
-    (
-        input_,
-        output,
-        total,
-        cache_read,
-        cache_creation,
-        reasoning,
-        input_audio,
-        output_audio,
-        details,
-        flags,
-    ) = usage
-    if input_ is not None:
-        record["input_tokens"] = input_
-    if output is not None:
-        record["output_tokens"] = output
-    if total is not None:
-        record["total_tokens"] = total
-    if cache_read is not None:
-        record["cache_read_tokens"] = cache_read
-    if cache_creation is not None:
-        record["cache_creation_tokens"] = cache_creation
-    if reasoning is not None:
-        record["reasoning_tokens"] = reasoning
-    if input_audio is not None:
-        record["input_audio_tokens"] = input_audio
-    if output_audio is not None:
-        record["output_audio_tokens"] = output_audio
-    if details:
-        record["usage_details"] = dict(details)
-    if flags:
-        record["usage_flags"] = list(flags)
-    reported = input_ is not None or output is not None or total is not None
-    record["usage_source"] = "provider" if reported else "missing"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from tokentrail._counts import LARGEST, Counts, read
+from tokentrail._counts import Counts, read
 from tokentrail._payloads import Found, find
+from tokentrail._plain import plain_counts
+from tokentrail._records import Record
 from tokentrail._shapes import CACHE_CREATION, CACHE_READ, INPUT, INPUT_AUDIO, OUTPUT, TOTAL
-from tokentrail._usage import COUNTS, MISSING, NO_DETAILS, Usage
+from tokentrail._usage import COUNTS, MISSING, Usage
 from tokentrail._wholes import settle
 
 UNREADABLE: Final = Usage(flags=("usage_not_mapping",))
@@ -34,10 +36,9 @@ def normalize_usage(payload: object, *, shape: str | None = None) -> Usage:
     """
     try:
         if type(payload) is dict:
-            plain = _PLAIN.get(shape)
-            usage = plain(payload) if plain is not None else None
-            if usage is not None:
-                return usage
+            counts = plain_counts(payload, shape)
+            if counts is not None:
+                return _usage_of(counts)
         elif payload is None:
             return MISSING
         elif type(payload) is Usage:
@@ -48,12 +49,31 @@ def normalize_usage(payload: object, *, shape: str | None = None) -> Usage:
         return UNREADABLE
 
 
+def put_usage(record: Record, payload: object, *, shape: str | None = None) -> None:
+    """Write what a payload says was consumed (or a `Usage`) into the columns that hold it."""
+    counts = plain_counts(payload, shape) if type(payload) is dict else None
+    if counts is not None:
+        record.update(counts)
+        record["usage_source"] = "provider"
+        return
+    usage = normalize_usage(payload, shape=shape)
+    record.update((name, count) for name, count in zip(COUNTS, usage, strict=False) if count is not None)
+    if usage.details:
+        record["usage_details"] = dict(usage.details)
+    if usage.flags:
+        record["usage_flags"] = list(usage.flags)
+    record["usage_source"] = "provider" if usage.reported else "missing"
+
+
+def _usage_of(counts: dict[str, Any]) -> Usage:
+    return Usage(**counts)
+
+
 def _normalized(found: Found) -> Usage:
     if found.witness is not None:
         return _with_parts_of(settle(read(found)), settle(read(found.witness)))
-    plain = _PLAIN.get(found.shape)
-    usage = plain(found.fields) if plain is not None and type(found.fields) is dict else None
-    return settle(read(found)) if usage is None else usage
+    counts = plain_counts(found.fields, found.shape) if type(found.fields) is dict else None
+    return settle(read(found)) if counts is None else _usage_of(counts)
 
 
 def _with_parts_of(usage: Usage, witness: Usage) -> Usage:
@@ -62,108 +82,6 @@ def _with_parts_of(usage: Usage, witness: Usage) -> Usage:
         return usage
     blanks = {name: getattr(witness, name) for name in COUNTS[3:] if getattr(usage, name) is None}
     return usage._replace(**blanks)
-
-
-# --- the short way -------------------------------------------------------------------------------
-# Nearly every payload is one of two plain dicts without a contradiction. These lines know nothing that the
-# tables do not: whatever is not exact goes the long way (a property test holds both to the same answers).
-
-_OPENAI_INPUT: Final = frozenset({"cached_tokens", "audio_tokens", "cache_write_tokens"})
-_OPENAI_OUTPUT: Final = frozenset(
-    {"reasoning_tokens", "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"}
-)
-_LANGCHAIN_INPUT: Final = frozenset({"cache_read", "cache_creation", "audio"})
-_LANGCHAIN_OUTPUT: Final = frozenset({"reasoning", "audio"})
-_ABSENT: Final[dict[str, Any]] = {}
-_new_usage: Final = tuple.__new__  # half the time that NamedTuple's own constructor takes
-
-
-def _plain_openai(payload: dict[str, Any]) -> Usage | None:
-    """The answer for an exact dict of OpenAI's; `None` sends it the long way."""
-    get = payload.get
-    given, taken, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
-    if not (
-        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
-    ):
-        return None
-    if len(payload) == 3:
-        return _with_parts(given, taken, total, None, None, None, None, None, NO_DETAILS)
-    inputs, outputs = get("prompt_tokens_details", _ABSENT), get("completion_tokens_details", _ABSENT)
-    if (
-        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
-        or not (type(inputs) is type(outputs) is dict)
-        or not (inputs.keys() <= _OPENAI_INPUT and outputs.keys() <= _OPENAI_OUTPUT)
-    ):
-        return None
-    get = inputs.get
-    cached, written, heard = get("cached_tokens"), get("cache_write_tokens"), get("audio_tokens")
-    get = outputs.get
-    thought, spoken = get("reasoning_tokens"), get("audio_tokens")
-    if get("accepted_prediction_tokens") or get("rejected_prediction_tokens"):
-        details = {key: outputs[key] for key in _PREDICTIONS if outputs.get(key)}
-        if not all(type(number) is int and 0 < number <= LARGEST for number in details.values()):
-            return None
-        return _with_parts(given, taken, total, cached, written, thought, heard, spoken, details)
-    return _with_parts(given, taken, total, cached, written, thought, heard, spoken, NO_DETAILS)
-
-
-_PREDICTIONS: Final = ("accepted_prediction_tokens", "rejected_prediction_tokens")
-
-
-def _plain_langchain(payload: dict[str, Any]) -> Usage | None:
-    """The answer for an exact `UsageMetadata` of LangChain's; `None` sends it the long way."""
-    get = payload.get
-    given, taken, total = get("input_tokens"), get("output_tokens"), get("total_tokens")
-    if not (
-        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
-    ):
-        return None
-    inputs, outputs = get("input_token_details", _ABSENT), get("output_token_details", _ABSENT)
-    if (
-        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
-        or not (type(inputs) is type(outputs) is dict)
-        or not (inputs.keys() <= _LANGCHAIN_INPUT and outputs.keys() <= _LANGCHAIN_OUTPUT)
-    ):
-        return None
-    get = inputs.get
-    cached, written, heard = get("cache_read"), get("cache_creation"), get("audio")
-    thought, spoken = outputs.get("reasoning"), outputs.get("audio")
-    return _with_parts(given, taken, total, cached, written, thought, heard, spoken, NO_DETAILS)
-
-
-def _plain_any(payload: dict[str, Any]) -> Usage | None:
-    return _plain_openai(payload) if "prompt_tokens" in payload else _plain_langchain(payload)
-
-
-_PLAIN: Final[Mapping[str | None, Callable[[dict[str, Any]], Usage | None]]] = {
-    None: _plain_any,
-    "openai": _plain_openai,
-    "litellm": _plain_openai,
-    "langchain": _plain_langchain,
-}
-
-
-def _known(number: Any) -> int:
-    return 0 if number is None else int(number)
-
-
-def _with_parts(
-    given: int, taken: int, total: int, cached: Any, written: Any, thought: Any, heard: Any, spoken: Any,
-    details: Mapping[str, int],
-) -> Usage | None:  # fmt: skip
-    if (
-        (cached is None or (type(cached) is int and 0 <= cached <= given))
-        and (
-            written is None
-            or (type(written) is int and 0 <= written <= given - (0 if cached is None else cached))
-        )
-        and (thought is None or (type(thought) is int and 0 <= thought <= taken))
-        and (heard is None or (type(heard) is int and 0 <= heard <= given))
-        and (spoken is None or (type(spoken) is int and 0 <= spoken <= taken))
-        and total <= LARGEST
-    ):
-        return _new_usage(Usage, (given, taken, total, cached, written, thought, heard, spoken, details, ()))
-    return None
 
 
 # --- streams -------------------------------------------------------------------------------------

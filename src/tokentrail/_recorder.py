@@ -12,14 +12,13 @@ from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._guard import guarded
 from tokentrail._health import Health
-from tokentrail._live import Live, put_usage
-from tokentrail._normalize import normalize_usage
+from tokentrail._live import Live
+from tokentrail._normalize import put_usage
 from tokentrail._records import FINAL, PROVISIONAL, START, WHO, Record, new_id, now_us, to_us
 from tokentrail._redact import clean_payload, clean_text
 from tokentrail._settings import Settings
 from tokentrail._summary import Summary
 from tokentrail._tracked import Tracked
-from tokentrail._usage import MISSING, Usage
 from tokentrail._writer import Writer
 
 _CAPTURED: Final[Mapping[str, int]] = {"none": 0, "cut": 4096, "full": 16 * 1024 * 1024}
@@ -95,24 +94,26 @@ class Recorder:
             return self.begin(columns)
         return new_id(now_us())
 
+    def prepare(self, columns: Record) -> Record:
+        """What `begin` needs to know of a call but its moment, for doors whose calls have it in common."""
+        record: Record = {"source": "manual", **self._defaults, **columns, "finality": START}
+        record["seen_by"] = [record["source"]]
+        if "requested_model" not in record and "model" in record:
+            record["requested_model"] = record["model"]
+        return record
+
     def begin(self, columns: Record) -> str:
         """`start` for doors that guard their hooks and clean their fields: columns in stored units.
 
         The context is not looked at. The mapping becomes the tracker's own.
         """
-        now, clock = now_us(), time.perf_counter_ns()
+        now, clock = time.time_ns() // 1000, time.perf_counter_ns()
         call_id = new_id(now)
         if not self._enabled:
             return call_id
-        record = {**self._defaults, **columns} if self._defaults else columns
+        record = columns if "finality" in columns else self.prepare(columns)
         record["id"] = call_id
-        record["finality"] = START
         record["started_at"] = now
-        if "source" not in record:
-            record["source"] = "manual"
-        record["seen_by"] = [record["source"]]
-        if "requested_model" not in record and "model" in record:
-            record["requested_model"] = record["model"]
         evicted = self._live.start(record, clock)
         self._writer.note_start(record)
         if evicted is not None:
@@ -130,7 +131,7 @@ class Recorder:
         with self._guard_progress:
             columns: Record = {}
             if usage is not None:
-                put_usage(columns, normalize_usage(usage))
+                put_usage(columns, usage)
             if fields:
                 to_columns(fields, columns, self.health_counters)
             if not self._live.progress(call_id, columns, time.perf_counter_ns(), first_token=first_token):
@@ -221,7 +222,8 @@ class Recorder:
             if model is not None and "requested_model" not in record:
                 record["requested_model"] = record["model"]
             self._settle_times(record, ended_at)
-            put_usage(record, MISSING if usage is None else normalize_usage(usage))
+            if usage is not None or "usage_source" not in record:
+                put_usage(record, usage)
             if "cost_nanos" in record:
                 record.setdefault("cost_source", "provider")
             added = self._live.add(record)
@@ -257,25 +259,19 @@ class Recorder:
         return self._live.is_closed(call_id)
 
     def end(
-        self, call_id: str, columns: Record, *, usage: Usage | None = None, provisional: bool = False
+        self, call_id: str, columns: Record, *, response: object = None, provisional: bool = False
     ) -> None:
-        """`finish` for doors that guard their hooks and clean their fields: `status` and more, as stored.
+        """`finish` for doors that guard their hooks and clean their fields: columns in stored units.
 
-        The mapping becomes the tracker's own.
+        `status` and usage (`put_usage`) are among them. The mapping becomes the tracker's own.
         """
-        if not self._enabled:
-            return
-        now, clock = now_us(), time.perf_counter_ns()
-        told = columns.get("usage_source")
-        put_usage(columns, MISSING if usage is None else usage)
-        if told is not None and usage is not None and usage.reported:
-            columns["usage_source"] = told
-        if "cost_nanos" in columns and "cost_source" not in columns:
-            columns["cost_source"] = "provider"
-        finality = PROVISIONAL if provisional else FINAL
-        ended = self._live.end(call_id, columns, now=now, clock=clock, finality=finality)
-        if ended is not None:
-            self._deliver(ended)
+        if self._enabled:
+            if response is not None:
+                self._payload(columns, "response", response)
+            finality = PROVISIONAL if provisional else FINAL
+            ended = self._live.end(call_id, columns, time.time_ns() // 1000, time.perf_counter_ns(), finality)
+            if ended is not None:
+                self._deliver(ended)
 
     def _end(
         self,
@@ -289,10 +285,13 @@ class Recorder:
         with self._guard_end:
             columns: Record = {"status": status}
             self._take(columns, fields)
-            if response is not None:
-                self._payload(columns, "response", response)
-            normal = None if usage is None else normalize_usage(usage)
-            self.end(call_id, columns, usage=normal, provisional=provisional)
+            told = columns.get("usage_source")
+            put_usage(columns, usage)
+            if told is not None and columns["usage_source"] == "provider":
+                columns["usage_source"] = told
+            if "cost_nanos" in columns:
+                columns.setdefault("cost_source", "provider")
+            self.end(call_id, columns, response=response, provisional=provisional)
 
     def _take(self, record: Record, fields: Mapping[str, Any]) -> None:
         """Fields of a call; its tags and attributes come on top of those of its context."""
@@ -326,7 +325,7 @@ class Recorder:
 
     def _deliver(self, record: Record) -> None:
         self._writer.submit(record)
-        if self._summary.is_due(self._live.ended):
+        if self._live.ended >= self._summary.due:
             self._summary.log(self._live.ended, self._live.totals)
 
     def _sweep(self, now: int, clock: int) -> None:

@@ -19,6 +19,9 @@ WRITE_5M, WRITE_1H = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
 BILLED_INPUT, BILLED_OUTPUT = "billed_input_tokens", "billed_output_tokens"
 """Cohere's billed units: what is known when its token counts are absent."""
 
+LARGEST: Final = 2**63 - 1
+"""The largest count a database column holds; more is no count."""
+
 WHOLES: Final = (INPUT, OUTPUT, TOTAL)
 CACHE: Final = frozenset({CACHE_READ, CACHE_CREATION})
 THOUGHTS: Final = frozenset({REASONING})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 from tokentrail._totals import Totals
 
@@ -14,16 +15,13 @@ class Summary:
         """`interval`: ended calls between two lines; 0 is off."""
         self._interval = interval
         self._logger = logger
-        self._mark = 0
+        self.due: float = interval or math.inf
+        """Calls that have ended, since the start, when the next line is due."""
         self._before = _figures(Totals())
-
-    def is_due(self, ended: int) -> bool:
-        """Whether an interval is full; `ended` is how many calls have ended since the start."""
-        return self._interval > 0 and ended - self._mark >= self._interval
 
     def log(self, ended: int, totals: Totals) -> None:
         """Log the interval that is full."""
-        self._mark = ended
+        self.due = ended + self._interval
         now, before = _figures(totals), self._before
         self._before = now
         figures = {f"interval_{name}": value - before[name] for name, value in now.items()}

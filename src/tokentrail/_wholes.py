@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from tokentrail._counts import LARGEST, Counts
+from tokentrail._counts import Counts
 from tokentrail._shapes import (
     BILLED_INPUT,
     BILLED_OUTPUT,
@@ -14,6 +14,7 @@ from tokentrail._shapes import (
     CACHE_READ,
     INPUT,
     INPUT_AUDIO,
+    LARGEST,
     OUTPUT,
     OUTPUT_AUDIO,
     REASONING,

@@ -7,6 +7,9 @@ from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from tokentrail._normalize import put_usage
+from tokentrail._plain import plain_counts
+from tokentrail._records import Record
 from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_links import LIBRARY, close_link
@@ -14,6 +17,7 @@ from tokentrail.integrations._langchain_run import Run
 from tokentrail.integrations._langchain_runs import Runs
 from tokentrail.integrations._langchain_usage import (
     IN_INNER_CALL,
+    PARTS_ONLY_IN_RAW,
     is_surely_reported,
     usage_of_error,
     usage_of_message,
@@ -26,10 +30,10 @@ _RUN_PREFIXES: Final = ("lc_run--", "run-")
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
-_FROM_CACHE: Final = {"cache_hit": True, "cost_usd": 0.0, "cost_source": "free"}
+_FROM_CACHE: Final = {"cache_hit": True, "cost_nanos": 0, "cost_source": "free"}
 
-End: TypeAlias = tuple[dict[str, Any], Usage | None, Any]
-"""How a call ends: fields, what it used, and the answer as plain data where capture asks for it."""
+End: TypeAlias = tuple[Record, Any]
+"""How a call ends: columns, and the answer as plain data where capture asks for it."""
 
 
 def answered(runs: Runs, run: Run, response: Any) -> End:
@@ -42,36 +46,32 @@ def answered(runs: Runs, run: Run, response: Any) -> End:
         metadata = _NOTHING
     if run.first is not None:
         metadata = {**metadata, **run.first}
-    fields: dict[str, Any] = {"status": "success"}
-    fields_of.answer_fields(output, metadata, message, fields)
+    fields = fields_of.answer_fields(output, metadata, message)
+    fields["status"] = "success"
     if run.streamed:
         fields["is_streaming"] = not _is_read_as_stream(run, generation)
         _stop_the_clock(run, fields)
     if run.provider == LIBRARY:
-        usage = _usage_beneath(runs, run, response, generation, message, fields)
+        _put_usage_beneath(runs, run, response, generation, message, fields)
     elif not run.streamed:
-        usage = _usage(runs, run, response, generation, message, fields)
+        _put_usage(runs, run, response, generation, message, fields)
     else:
-        usage = run.usage() or usage_of_message(response, generation, message, run.provider)
-    return fields, usage, fields_of.plain_answer(response) if runs.captures else None
+        put_usage(fields, run.usage() or usage_of_message(response, generation, message, run.provider))
+    return fields, fields_of.plain_answer(response) if runs.captures else None
 
 
 def broken(runs: Runs, run: Run, error: BaseException, response: Any) -> End:
     """The end of a run that broke off, whichever way; with the usage so far, and without a status."""
     claimed = run.link is not None and close_link(run.link, run.call_id)
-    fields: dict[str, Any] = {}
-    if run.first:
-        fields_of.answer_fields(None, run.first, None, fields)
-        if run.provider == LIBRARY:
-            fields.pop("model", None)
+    fields = fields_of.answer_fields(None, run.first, None) if run.first else {}
+    if run.provider == LIBRARY:
+        fields.pop("model", None)
     if run.streamed:
         fields["is_streaming"] = True
     if isinstance(error, GeneratorExit):
         _stop_the_clock(run, fields)
-    usage = None
-    if not claimed:
-        usage = run.usage() or usage_of_error(error, response)
-    return fields, usage, fields_of.plain_answer(response) if runs.captures and run.streamed else None
+    put_usage(fields, None if claimed else run.usage() or usage_of_error(error, response))
+    return fields, fields_of.plain_answer(response) if runs.captures and run.streamed else None
 
 
 def _is_read_as_stream(run: Run, generation: Any) -> bool:
@@ -79,15 +79,13 @@ def _is_read_as_stream(run: Run, generation: Any) -> bool:
     return run.provider == "ollama" and not type(generation).__name__.endswith("Chunk")
 
 
-def _stop_the_clock(run: Run, fields: dict[str, Any]) -> None:
+def _stop_the_clock(run: Run, fields: Record) -> None:
     """A reader who is slow, or never comes back, does not make the provider slow."""
     if run.seen and perf_counter_ns() - run.seen > _SLOW_READER_NS:
-        fields["duration_ms"] = (run.seen - run.clock) / 1e6
+        fields["duration_us"] = (run.seen - run.clock) // 1000
 
 
-def _usage(
-    runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: dict[str, Any]
-) -> Usage:
+def _put_usage(runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: Record) -> None:
     """The usage of an answer that did not come in pieces: it may be an old one, or another call's."""
     if message is not None:
         reported, name = message.usage_metadata, message.id
@@ -96,40 +94,45 @@ def _usage(
         elif name is not None and run.request_id not in name:
             other = _other_call(runs, name)
             if other is not None and other > run.call_id:
-                return IN_INNER_CALL
+                put_usage(fields, IN_INNER_CALL)
+                return
             if (
                 other is not None
                 and response.llm_output is None
                 and "token_usage" in message.response_metadata
             ):
                 fields.update(_FROM_CACHE)
-    return usage_of_message(response, generation, message, run.provider)
+        if type(reported) is dict and run.provider not in PARTS_ONLY_IN_RAW:
+            counts = plain_counts(reported, "langchain")
+            if counts is not None:  # with a total, it is all there is
+                fields.update(counts)
+                fields["usage_source"] = "provider"
+                return
+    put_usage(fields, usage_of_message(response, generation, message, run.provider))
 
 
-def _is_without_its_result(response: Any, message: Any) -> bool:
-    """Whether a message still has what came with its result, and its result has not."""
-    return response.llm_output is None and "token_usage" in message.response_metadata
-
-
-def _usage_beneath(
-    runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: dict[str, Any]
-) -> Usage | None:
+def _put_usage_beneath(
+    runs: Runs, run: Run, response: Any, generation: Any, message: Any, fields: Record
+) -> None:
     """The usage of a call that went through LiteLLM: its own door's affair, if that has taken the call."""
     fields.pop("model", None)  # the name asked for, once more
     if fields.pop("cost_source", None):
-        del fields["cost_usd"]
+        del fields["cost_nanos"]
     if run.link is not None and close_link(run.link, run.call_id):
-        return None
+        put_usage(fields, None)
+        return
     if not run.streamed:
-        return _usage(runs, run, response, generation, message, fields)
+        _put_usage(runs, run, response, generation, message, fields)
+        return
     usage = run.usage() or usage_of_message(response, generation, message, run.provider)
     text = getattr(generation, "text", "")
     if not usage.reported or is_surely_reported(usage, text, bool(getattr(message, "tool_calls", None))):
-        return usage
-    return _doubtful(runs, usage, fields)
+        put_usage(fields, usage)
+    else:
+        _put_doubtful(runs, usage, fields)
 
 
-def _doubtful(runs: Runs, usage: Usage, fields: dict[str, Any]) -> Usage:
+def _put_doubtful(runs: Runs, usage: Usage, fields: Record) -> None:
     """A usage that LiteLLM may have estimated itself."""
     runs.health.warn(
         "langchain:litellm_estimates",
@@ -137,9 +140,10 @@ def _doubtful(runs: Runs, usage: Usage, fields: dict[str, Any]) -> Usage:
         "tokentrail.install() (or TokentrailLogger in litellm.callbacks) lets tokentrail see the difference.",
     )
     if runs.tracker.settings.estimate_missing:
+        put_usage(fields, usage)
         fields["usage_source"] = "estimated"
-        return usage
-    return MISSING
+    else:
+        put_usage(fields, MISSING)
 
 
 # --- whose answer is it --------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from tokentrail._context import current_context
+from tokentrail._records import MONEY, SCALES
 from tokentrail._redact import clean_name, host_of
 
 Fields = dict[str, Any]
@@ -219,24 +221,18 @@ def has_finish(first: Mapping[str, Any]) -> bool:
     return any(key in first for key in _FINISH_KEYS)
 
 
-def answer_fields(
-    output: Mapping[str, Any] | None, metadata: Mapping[str, Any], message: Any, into: Fields
-) -> None:
-    """Add what an answer says: the model that gave it, why it ended, its id, tool calls and cost."""
-    model, finish = metadata.get("model_name"), metadata.get("finish_reason")
-    if type(model) is not str or model not in _KNOWN:
-        model = _learn(model or _first(_ANSWERED_KEYS, metadata) or _first(_ANSWERED_KEYS, output))
-    if model is not None:
-        into["model"] = model
-    if type(finish) is not str or finish not in _KNOWN:
-        finish = _learn(finish or _first(_FINISH_KEYS, metadata))
-    if finish is not None:
-        into["finish_reason"] = finish
+def answer_fields(output: Mapping[str, Any] | None, metadata: Mapping[str, Any], message: Any) -> Fields:
+    """What an answer says, as columns: the model that gave it, why it ended, its id, tool calls and cost."""
+    told = metadata.get("model_name"), metadata.get("finish_reason")
+    try:
+        into = _KNOWN[told].copy()
+    except (KeyError, TypeError):
+        into = _learn(told, output, metadata)
     answer_id = metadata.get("id")
     if answer_id is None:
         answer_id = (output and output.get("id")) or getattr(message, "id", None)
     if type(answer_id) is str and not answer_id.startswith(_OURS):
-        is_clean = answer_id.isprintable() and len(answer_id) < 256
+        is_clean = len(answer_id) < 256 and answer_id.isprintable()
         into["response_id"] = answer_id if is_clean else clean_name(answer_id)
         if answer_id.startswith("resp_"):
             into["call_type"] = "responses"
@@ -249,6 +245,7 @@ def answer_fields(
         usage = output.get("token_usage")
         if type(usage) is dict and "cost" in usage:
             _add_cost(usage["cost"], into)
+    return into
 
 
 def _add_cost(cost: Any, into: Fields) -> None:
@@ -256,21 +253,22 @@ def _add_cost(cost: Any, into: Fields) -> None:
 
     LiteLLM's `response_cost` is not that: it comes from LiteLLM's own price table.
     """
-    if type(cost) in _NUMBERS:
-        into["cost_usd"], into["cost_source"] = cost, "provider"
+    if type(cost) in _NUMBERS and math.isfinite(cost):
+        into["cost_nanos"], into["cost_source"] = round(cost * SCALES[MONEY]), "provider"
 
 
-_KNOWN: Final[set[str]] = set()
-"""Names of models and finish reasons that were found clean: there are few of them, and they come often."""
+_KNOWN: Final[dict[tuple[Any, Any], Fields]] = {}
+"""Columns by model name and finish reason, where both are told and clean: few, and they come often."""
 
 
-def _learn(name: Any) -> str | None:
-    if type(name) is not str:
-        return None
-    clean = clean_name(name)
-    if clean == name and len(_KNOWN) < _NAMES_KEPT:
-        _KNOWN.add(name)
-    return clean
+def _learn(told: tuple[Any, Any], output: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -> Fields:
+    model = told[0] or _first(_ANSWERED_KEYS, metadata) or _first(_ANSWERED_KEYS, output)
+    finish = told[1] or _first(_FINISH_KEYS, metadata)
+    named = {"model": model, "finish_reason": finish}
+    into = {name: clean_name(value) for name, value in named.items() if type(value) is str}
+    if (*into.values(),) == told and len(_KNOWN) < _NAMES_KEPT:
+        _KNOWN[told] = into.copy()
+    return into
 
 
 def _first(keys: tuple[str, ...], metadata: Mapping[str, Any] | None) -> str | None:

@@ -24,7 +24,7 @@ _LS_KEYS: Final = ("ls_model_name", "ls_temperature", "ls_max_tokens")
 class Model:
     """What the calls of one model have in common, cleaned once."""
 
-    __slots__ = ("columns", "invocation", "provider", "serialized", "size", "told")
+    __slots__ = ("columns", "invocation", "prepared", "provider", "serialized", "size", "told")
 
     def __init__(
         self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool, health: Health
@@ -40,6 +40,8 @@ class Model:
         self.size = -1 if tells_who(metadata) else len(metadata)
         """Keys in the metadata of a call that says nothing about whom it is for."""
         self.columns: Record = {}
+        self.prepared: Record = self.columns
+        """The same, as `Tracker.begin` takes it."""
         model = metadata.get("ls_model_name")
         if type(model) is not str:
             model = model_in(invocation)

@@ -23,6 +23,7 @@ class Run:
     fed: StreamUsage | None = None
     usage_chunk: Any = None
     """The last usage met, as it lay there: a chunk delivered twice is told by it."""
+    _usage: Usage | None = None
     first: dict[str, Any] | None = None
     """First values of the names that LangChain joins over a stream's chunks."""
     named = False
@@ -68,7 +69,7 @@ class Run:
 
     def feed(self, usage: Any) -> None:
         """Take the usage of a chunk. Nearly every stream has one, which then stands as it is."""
-        previous, self.usage_chunk = self.usage_chunk, usage
+        previous, self.usage_chunk, self._usage = self.usage_chunk, usage, None
         if self.fed is not None:
             self.fed.feed(usage)
         elif previous is not None:
@@ -85,13 +86,12 @@ class Run:
 
     def usage(self) -> Usage | None:
         """What the chunks so far say was consumed; `None` if they said nothing."""
-        if self.usage_chunk is None:
-            return None
-        if self.fed is not None:
-            usage = self.fed.usage
-        else:
-            usage = normalize_usage(self.usage_chunk, shape="langchain" if self.is_chat else None)
-        return usage if usage.reported else None
+        if self._usage is None and self.usage_chunk is not None:
+            shape = "langchain" if self.is_chat else None
+            self._usage = (
+                self.fed.usage if self.fed is not None else normalize_usage(self.usage_chunk, shape=shape)
+            )
+        return self._usage if self._usage is not None and self._usage.reported else None
 
 
 class Pulse(weakref.ref[UUID]):

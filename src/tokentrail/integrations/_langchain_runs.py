@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from tokentrail._guard import guarded
+from tokentrail._live import Shelf
 from tokentrail._records import Record
 from tokentrail.integrations._langchain_links import close_link
 from tokentrail.integrations._langchain_model import Model
@@ -47,9 +48,9 @@ class Runs:
         self.nodes: dict[int, Node] = {}
         self._half: dict[int, Run] = {}
         """Runs that were given up, and may still prove to be alive."""
-        self._closed = _Closed()
+        self._closed = Shelf(_SHELF)
         """Ids of runs that ended: a second end of one is a duplicate, of any other an orphan."""
-        self.asked = _Closed()
+        self.asked = Shelf(_SHELF)
         """The model's names of the tool calls that it asked for, and the call in which it did."""
         self.models: dict[int, Model] = {}
         # One guarded function each, not one per run.
@@ -62,7 +63,9 @@ class Runs:
         """Meet a model, or one that is called otherwise than before."""
         if len(self.models) >= _MODELS_KEPT:
             self.models.clear()
-        known = self.models[id(serialized)] = Model(serialized, metadata, invocation, is_chat, self.health)
+        known = Model(serialized, metadata, invocation, is_chat, self.health)
+        known.prepared = self.tracker.prepare(known.columns)
+        self.models[id(serialized)] = known
         return known
 
     def place(self, parent_id: UUID, columns: Record) -> Node | None:
@@ -122,7 +125,8 @@ class Runs:
 
     def closed(self, key: int) -> str | None:
         """The call of a run that ended lately."""
-        return self._closed.get(key)
+        call_id: str | None = self._closed.get(key)
+        return call_id
 
     def _let_go(self, run: Run) -> None:
         if run.parent is not None:
@@ -300,26 +304,6 @@ def attempt_of(tags: Any) -> int | None:
             number = tag[len(RETRY_TAG) :]
             return int(number) if number.isdecimal() else None
     return None
-
-
-class _Closed:
-    """Calls of the last few thousand runs that ended, by name; old ones are forgotten by the thousand."""
-
-    __slots__ = ("_new", "_old")
-
-    def __init__(self) -> None:
-        self._new: dict[int | str, str] = {}
-        self._old: dict[int | str, str] = {}
-
-    def put(self, key: int | str, call_id: str) -> None:
-        """Remember one more."""
-        if len(self._new) >= _SHELF:
-            self._old, self._new = self._new, {}
-        self._new[key] = call_id
-
-    def get(self, key: int | str) -> str | None:
-        """The call that was put there, or `None`."""
-        return self._new.get(key) or self._old.get(key)
 
 
 # --- one `Runs` a tracker ------------------------------------------------------------------------

@@ -17,7 +17,7 @@ _RAW: Final = ("token_usage", "usage", "usage_metadata", "amazon-bedrock-invocat
 """Names under which integrations keep what the wire said."""
 _COUNTED_BARE: Final = ("eval_count", "prompt_eval_count", "input_token_count", "generated_token_count")
 """Counts that lie among other metadata without a name around them (Ollama, watsonx)."""
-_PARTS_ONLY_IN_RAW: Final = frozenset(("mistral", "mistralai"))
+PARTS_ONLY_IN_RAW: Final = frozenset(("mistral", "mistralai"))
 """Providers whose integration drops the cached tokens from `usage_metadata` (langchain-mistralai 1.1)."""
 _OWN_TOTAL: Final = frozenset(("total_mismatch", "derived_total", "missing_usage"))
 """Flags of a usage that has no total of its own to prove its parts."""
@@ -30,7 +30,7 @@ def usage_of_message(response: Any, generation: Any, message: Any, provider: str
     reported = None if message is None else message.usage_metadata
     usage = MISSING if reported is None else normalize_usage(reported, shape="langchain")
     doubtful = usage[9] and "total_mismatch" in usage[9]
-    if usage[2] and provider not in _PARTS_ONLY_IN_RAW and not doubtful:
+    if usage[2] and provider not in PARTS_ONLY_IN_RAW and not doubtful:
         return usage  # with a total, it is all there is
     raw = _raw_usage(response, generation, message, provider)
     if raw is None:

@@ -14,11 +14,13 @@ from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._guard import guarded
 from tokentrail._health import Health
+from tokentrail._records import MONEY, SCALES
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_embeddings import TokentrailEmbeddings
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
+from tokentrail.integrations._langchain_model import Model
 from tokentrail.integrations._langchain_run import Run
 from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
 from tokentrail.integrations._langchain_tools import begin_tool, break_tool, end_tool, note_wishes
@@ -31,8 +33,6 @@ def _health(handler: TokentrailCallbackHandler) -> Health:
     return handler.tracker.health_counters
 
 
-_PUBLIC: Final = frozenset(("cost_usd", "duration_ms"))
-"""Fields of an end that are columns under another name and in another unit."""
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
@@ -131,7 +131,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             known = runs.models.get(id(serialized))
             if known is None or not known.fits(serialized, told, invocation_params):
                 known = runs.learn(serialized, told, invocation_params, batch_size > 0)
-            columns = known.columns.copy()
+            columns = known.prepared.copy()
             columns["request_id"] = columns["run_id"] = request_id = str(run_id)
             parent = None if parent_run_id is None else runs.place(parent_run_id, columns)
             if tags or parent is not None or fallbacks.get() is not None:
@@ -142,7 +142,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
                 if size > 2:  # a question, a called tool and its result make three
                     fields_of.count_tools(messages[0], columns)
             if tags or len(told) != known.size or runs.captures or current_context():
-                call_id = _begin(runs, columns, fields_of.who_fields(told, tags), messages[0])
+                call_id = _begin(runs, known, columns, fields_of.who_fields(told, tags), messages[0])
             else:
                 call_id = runs.tracker.begin(columns)
             run = Run(key, call_id, request_id, metadata, known.provider, batch_size > 0, clock)
@@ -247,10 +247,10 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
             run = runs.end(key)
             if run is not None:
-                end = answered(runs, run, response)
-                if "tool_call_count" in end[0]:
+                columns, answer = answered(runs, run, response)
+                if "tool_call_count" in columns:
                     note_wishes(runs, run.call_id, first_generation(response).message.tool_calls)
-                _finish(runs, run, end)
+                runs.tracker.end(run.call_id, columns, response=answer)
             elif runs.closed(run_id.int) is None:
                 run = _unseen(run_id, response)
                 _record(runs, run, answered(runs, run, response))
@@ -274,7 +274,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         if unseen:
             _record(runs, run, end)
         else:
-            _finish(runs, run, end)
+            runs.tracker.end(run.call_id, end[0], response=end[1])
         if run.batch is not None:
             runs.give_up_batch(run)
 
@@ -366,14 +366,17 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
     on_retriever_error = on_chain_error
 
 
-def _begin(runs: Runs, columns: dict[str, Any], who: dict[str, Any], messages: list[Any]) -> str:
+def _begin(
+    runs: Runs, known: Model, columns: dict[str, Any], who: dict[str, Any], messages: list[Any]
+) -> str:
     tracker = runs.tracker
     if not runs.captures and not current_context():
         if who:
             to_columns(who, columns, runs.health)
         return tracker.begin(columns)
     request = fields_of.plain_messages(messages) if runs.captures else None
-    return tracker.start(request=request, **{**columns, **who})
+    own = {name: value for name, value in columns.items() if known.prepared.get(name) is not value}
+    return tracker.start(request=request, **{**known.columns, **own, **who})
 
 
 def _came(runs: Runs, run: Run, token: Any, message: Any) -> None:
@@ -418,24 +421,17 @@ def _unseen(run_id: UUID, response: Any) -> Run:
     return Run(run_id.int, "", str(run_id), None, None, is_chat, 0)
 
 
-def _finish(runs: Runs, run: Run, end: End) -> None:
-    fields, usage, response = end
-    if response is None and _PUBLIC.isdisjoint(fields):
-        runs.tracker.end(run.call_id, fields, usage=usage)
-    else:
-        runs.tracker.finish(run.call_id, usage=usage, response=response, **fields)
-
-
 def _record(runs: Runs, run: Run, end: End) -> None:
     """Record a call whose start was not seen: its handler was added late, or told to ignore starts."""
     runs.health.note("orphans")
-    told, usage, response = end
-    fields = {"model": None, "call_type": "chat" if run.is_chat else "completion", **told}
+    columns, response = end
+    nanos = columns.pop("cost_nanos", None)
+    fields = {"model": None, "call_type": "chat" if run.is_chat else "completion", **columns}
     call_id = runs.tracker.record(
         request_id=run.request_id,
         run_id=run.request_id,
         source="langchain",
-        usage=usage,
+        cost_usd=None if nanos is None else nanos / SCALES[MONEY],
         response=response,
         **fields,
     )
