@@ -14,9 +14,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# LangChain's provider packages, a dozen of them, in an environment of their own.
+# LangChain's provider packages, a dozen of them, and LiteLLM's proxy, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
-	$(PROVIDERS)/bin/python -m pytest tests/providers
+	$(PROVIDERS)/bin/python -m pytest tests/providers tests/proxy
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests examples

@@ -155,3 +155,18 @@ async def test_router_streams(rig: Rig) -> None:
     assert rows[1].status == "cancelled"
     assert rows[2].status in ("abandoned", "cancelled")
     agrees(rows[0], rig.provider.sent[0])
+
+
+async def test_one_trace_of_two_wishes_is_two_operations(rig: Rig) -> None:
+    """A caller may give one trace id to a whole conversation; a retry still belongs to its own wish."""
+    router = litellm.Router(
+        model_list=[{"model_name": "group", "litellm_params": {"model": CLAUDE, **rig.anthropic}}],
+        num_retries=1,
+        retry_after=0,
+    )
+    rig.provider.script("claude-haiku-4-5", Reply(), Reply(status=500), Reply())
+    for _ in range(2):
+        await router.acompletion("group", messages=HI, litellm_trace_id="conversation")
+    rows = await rig.arows(3)
+    assert [row.attempt for row in rows] == [1, 1, 2]
+    assert rows[0].operation_id != rows[1].operation_id == rows[2].operation_id

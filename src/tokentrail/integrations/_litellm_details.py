@@ -60,13 +60,20 @@ _NO_ATTRIBUTES: Final = frozenset((
     *WHO, "tags", "deployment", "api_base", "caching_groups", "hidden_params", "headers", "endpoint",
     "caller_hash", "global_max_parallel_requests", "request_retry_count", "file_checksum", "rpm_limit",
     "tpm_limit", "queue_time", "client_disconnected", "original_model_group", "deployment_model_name",
+    "queue_time_seconds", "used_client_oauth_token", "user_agent",
 ))  # fmt: skip
 _PROXY: Final = (
     ("user_id", "user_api_key_end_user_id"), ("user_id", "user_api_key_user_id"),
     ("organization_id", "user_api_key_org_id"), ("project_id", "user_api_key_project_id"),
     ("project_id", "user_api_key_team_id"), ("client_id", "user_api_key_alias"),
+    ("client_id", "user_api_key_hash"),
 )  # fmt: skip
 """What the proxy knows of the key that was used, the better name first."""
+_PROXY_LABELS: Final = (
+    ("key_hash", "user_api_key_hash"), ("key_user_id", "user_api_key_user_id"),
+    ("team_id", "user_api_key_team_id"), ("team_alias", "user_api_key_team_alias"),
+)  # fmt: skip
+"""What it knows besides, kept as attributes: an end user hides the key's own, a project its team."""
 _SCALAR: Final = frozenset({bool, int, float, str})
 _LABEL: Final = 256
 _LABELS: Final = 32
@@ -89,17 +96,17 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
     """
     params = _dict(details.get("litellm_params"))
     metadata = _metadata(params)
-    provider = _text(details.get("custom_llm_provider")) or _text(params.get("custom_llm_provider"))
-    model = _text(details.get("model")) or requested
+    provider = text_of(details.get("custom_llm_provider")) or text_of(params.get("custom_llm_provider"))
+    model = text_of(details.get("model")) or requested
     fields: dict[str, Any] = {
         "model": bare_model(model, provider),
         "provider": provider,
-        "requested_model": _text(metadata.get("model_group")) or requested or model,
+        "requested_model": text_of(metadata.get("model_group")) or requested or model,
         "call_type": kind,
         "is_streaming": details.get("stream") is True,
     }
     if not is_private(details):
-        fields["request_id"] = _text(details.get("litellm_call_id"))
+        fields["request_id"] = text_of(details.get("litellm_call_id"))
         fields["api_base"] = _host(details, params)
         optional = _dict(details.get("optional_params"))
         scalars = {name: optional[name] for name in PARAMS if type(optional.get(name)) in _SCALAR}
@@ -184,6 +191,9 @@ def _put_metadata(fields: dict[str, Any], metadata: dict[str, Any]) -> None:
     if isinstance(tags, (list, tuple)) and tags:
         fields["tags"] = [tag for tag in tags if isinstance(tag, str)]
     labels = _labels(metadata)
+    for name, key in _PROXY_LABELS:
+        if metadata.get(key) and isinstance(metadata[key], str):
+            labels.setdefault(name, metadata[key])
     if labels:
         fields["attributes"] = labels
 
@@ -201,5 +211,6 @@ def _labels(metadata: dict[str, Any]) -> dict[str, Any]:
     return labels
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
+    """A text that says something, or `None`."""
     return value if isinstance(value, str) and value else None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from tokentrail.integrations._litellm_details import Details, describe, is_private, metadata_of
+from tokentrail.integrations._litellm_details import Details, describe, is_private, metadata_of, text_of
 from tokentrail.integrations._litellm_shelf import Shelf
 
 _TRIES: Final = "_tokentrail_tries"
 
-Tries = tuple[int, str | None]
-"""Attempts so far, and the model of the last."""
-NONE_YET: Final[Tries] = (0, None)
+Tries = tuple[int, str | None, str | None]
+"""Attempts so far, the model of the last, and the operation they serve."""
+NONE_YET: Final[Tries] = (0, None, None)
 _routed: Final[Shelf[str, Tries]] = Shelf()
 """Attempts of the Router's operations, by trace id."""
 
@@ -29,21 +29,24 @@ def fields_of(
     """
     fields = describe(details, kind, requested)
     model: str | None = fields.get("requested_model")
-    trace = details.get("litellm_trace_id") or details.get("litellm_call_id")
+    call = text_of(details.get("litellm_call_id"))
+    trace = text_of(details.get("litellm_trace_id")) or call
     metadata = metadata_of(details)
-    operation = trace if isinstance(trace, str) else None
-    routed = operation if "model_group" in metadata else None
+    routed = trace if "model_group" in metadata else None
     if routed is not None:
         # The Router makes a new logging object for each attempt, and one trace id for all of them.
         tries = (_routed.get(routed) if metadata.get("previous_models") else None) or NONE_YET
-    made, previous = tries
+    made, previous, operation = tries
+    if not made:
+        # Not the trace id: a caller may give one to a whole conversation.
+        operation = call or trace
     if not is_private(details):
         fields["operation_id"] = operation
     fields["attempt"] = made + 1
     fields["attempt_kind"] = "first" if not made else "retry" if previous in (None, model) else "fallback"
     if routed is not None:
-        _routed.put(routed, (made + 1, model))
-    return fields, (made + 1, model)
+        _routed.put(routed, (made + 1, model, operation))
+    return fields, (made + 1, model, operation)
 
 
 def tries_of(logging: Any) -> Tries:
