@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROVIDERS := .venv-providers
 
-.PHONY: demo test test-providers check bench clean
+.PHONY: demo test test-providers soak check bench clean
 
 demo: $(STAMP)
 	$(BIN)/tokentrail demo
@@ -17,6 +17,10 @@ test: $(STAMP)
 # LangChain's provider packages, a dozen of them, and LiteLLM's proxy, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
 	$(PROVIDERS)/bin/python -m pytest tests/providers tests/proxy
+
+# Ten thousand calls of every kind, fifty at a time; the suite has a few hundred.
+soak: $(STAMP)
+	$(BIN)/python tests/soak/soak.py 10000
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests examples
