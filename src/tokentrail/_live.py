@@ -229,13 +229,14 @@ class Live:
         """Totals by the delta rule: what a call adds now, minus what it had added before."""
         with self._lock:
             pending, self._pending = self._pending, []
+            replaced = [previous for _, previous, _ in pending if previous is not None]
+            self._totals.add([record for record, _, _ in pending])
+            self._totals.add(replaced, -1)
             for record, previous, seq in pending:
                 if previous is None:
                     self._traces.append((seq, record))
                 else:
-                    self._totals.add(previous, -1)
                     self._replace(self._traces, previous, record)
-                self._totals.add(record, 1)
                 if record["status"] in FAILED:
                     self._errors.append((seq, record))
 

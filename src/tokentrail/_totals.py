@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from operator import add
 from typing import Any, Final, TypeAlias
 
@@ -29,7 +30,8 @@ _DURATION, _TIMED, _LAST = 9, 10, 11
 _WIDTH: Final = 12
 """Nine counts, the microseconds of the timed calls and their number, and when the last one ended."""
 
-Leaves: TypeAlias = dict[tuple[str | None, str | None, bool], list[int]]
+Key: TypeAlias = tuple[str | None, str | None, bool]
+Leaves: TypeAlias = dict[Key, list[int]]
 """(provider, model, is_streaming) → the sums of a leaf, in the order of `_NAMES`."""
 
 UNKNOWN: Final = "unknown"
@@ -44,22 +46,25 @@ class Totals:
         self._leaves: Leaves = {}
         self.warnings = 0
 
-    def add(self, record: Record, sign: int) -> None:
-        """Add one ended call, or take it back."""
-        get = record.get
-        key = (get("provider"), get("model"), record.get("is_streaming", False))
-        leaf = self._leaves.get(key)
-        if leaf is None:
-            leaf = self._leaves[key] = [0] * _WIDTH
-        _add(leaf, record, sign)
-        if record["status"] in FAILED:
-            leaf[_ERRORS] += sign
-        duration = get("duration_us")
-        if duration is not None:
-            leaf[_DURATION] += sign * duration
-            leaf[_TIMED] += sign
-        moment = record["ended_at"] if "ended_at" in record else record["started_at"]
-        leaf[_LAST] = max(leaf[_LAST], moment)
+    def add(self, records: Sequence[Record], sign: int = 1) -> None:
+        """Add ended calls, or take them back. Many at once: each alone would be dear."""
+        groups: dict[Key, list[Record]] = {}
+        for key, record in zip(_keys(records), records, strict=True):
+            if key in groups:
+                groups[key].append(record)
+            else:
+                groups[key] = [record]
+        for key, members in groups.items():
+            leaf = self._leaves.setdefault(key, [0] * _WIDTH)
+            _add(leaf, members, sign)
+            leaf[_ERRORS] += sign * sum(map(FAILED.__contains__, _column(members, "status")))
+            durations = [duration for duration in _column(members, "duration_us") if duration is not None]
+            leaf[_DURATION] += sign * sum(durations)
+            leaf[_TIMED] += sign * len(durations)
+            moments: Iterator[Any] = map(
+                dict.get, members, repeat("ended_at"), _column(members, "started_at")
+            )
+            leaf[_LAST] = max(leaf[_LAST], *moments)
 
     @classmethod
     def of_groups(cls, groups: Iterable[Mapping[str, Any]]) -> Totals:
@@ -92,7 +97,7 @@ class Totals:
             active += 1
             if include_active:
                 leaf = leaves.setdefault(key, [0] * _WIDTH)
-                _add(leaf, record, 1)
+                _add(leaf, [record], 1)
                 leaf[_LAST] = max(leaf[_LAST], record["started_at"])
         return hierarchy(leaves, warnings=self.warnings, active=active)
 
@@ -120,11 +125,22 @@ def hierarchy(leaves: Leaves, *, warnings: int, active: int) -> dict[str, Any]:
     }
 
 
-def _add(leaf: list[int], record: Record, sign: int) -> None:
-    leaf[_REQUESTS] += sign
-    for index, column in _SUMMED_OF_HITS if record.get("cache_hit") else _SUMMED:
-        if column in record:
-            leaf[index] += sign * record[column]
+def _column(records: Sequence[Record], name: str) -> Iterator[Any]:
+    return map(dict.get, records, repeat(name))
+
+
+def _keys(records: Sequence[Record]) -> Iterator[Key]:
+    streamed = map(dict.get, records, repeat("is_streaming"), repeat(False))
+    return zip(_column(records, "provider"), _column(records, "model"), streamed, strict=True)
+
+
+def _add(leaf: list[int], records: Sequence[Record], sign: int) -> None:
+    leaf[_REQUESTS] += sign * len(records)
+    hits = any(_column(records, "cache_hit"))
+    billed = [record for record in records if not record.get("cache_hit")] if hits else records
+    for index, name in _SUMMED:
+        counted = records if (index, name) in _SUMMED_OF_HITS else billed
+        leaf[index] += sign * sum(filter(None, _column(counted, name)))
 
 
 def _providers(leaves: Leaves) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +153,7 @@ def measure(block: Callable[[], None], after: Callable[[], Any], calls: int) -> 
     )
 
 
-def compare(rounds: int, calls: int, with_gc: bool) -> Iterator[str]:
+def compare(modes: Sequence[str], rounds: int, calls: int, with_gc: bool) -> Iterator[str]:
     """Run every mode; yield the lines of the table."""
     from tokentrail import Tracker
     from tokentrail.integrations.langchain import TokentrailCallbackHandler
@@ -166,7 +166,7 @@ def compare(rounds: int, calls: int, with_gc: bool) -> Iterator[str]:
             "noop": {"callbacks": [make_noop()]},
             "ours": {"callbacks": [TokentrailCallbackHandler(tracker)]},
         }
-        for mode in MODES:
+        for mode in modes:
             count = calls // 3 if mode == "stream" else calls
             legs = {name: runner(mode, model, config, count) for name, config in configs.items()}
             after = {"none": int, "noop": int, "ours": tracker.flush}
@@ -229,12 +229,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--gc", action="store_true", help="leave the garbage collector on")
+    parser.add_argument("--mode", choices=MODES, action="append", help="only this kind of call")
     parser.add_argument("--json", choices=("orjson", "stdlib"), help="only this encoder")
     arguments = parser.parse_args()
     if os.environ.get("TOKENTRAIL_BENCH_CHILD"):
         if arguments.json == "stdlib":
             sys.modules["orjson"] = None  # type: ignore[assignment]
-        for line in compare(arguments.rounds, arguments.calls, arguments.gc):
+        for line in compare(arguments.mode or MODES, arguments.rounds, arguments.calls, arguments.gc):
             print(line, flush=True)
         return
     for encoder in (arguments.json,) if arguments.json else ("orjson", "stdlib"):
