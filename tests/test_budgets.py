@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 import tokentrail
 from tokentrail import _guard
 from tokentrail._budgets import BudgetNotice, Watch, ask, info, plan, to_row
+from tokentrail._cli import main
 from tokentrail._context import context
 from tokentrail._health import Health
 from tokentrail._records import to_us
@@ -392,3 +394,32 @@ def test_budgets_of_the_store_are_everybodys(tracker: Tracker, tmp_path: Path) -
     assert (stats.remove_budget("all"), stats.remove_budget("all")) == (True, False)
     assert tracker.check_budget().budgets == []
     stats.close()
+
+
+def test_the_command_fails_where_a_budget_is_used_up(
+    tracker: Tracker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`budget check` is for CI: 0 while there is something left, 1 when there is not, 2 for a wrong word."""
+    tracker.set_budget("loose", limit_usd=100, period="total")
+    spend(tracker, 2, user_id="alice")
+    assert tracker.flush()
+
+    def run(*arguments: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["tokentrail", "budget", *arguments, "-d", tracker.database_url])
+        assert main() == code
+        shown = capsys.readouterr()
+        return shown.err if code == 2 else shown.out
+
+    run("check")
+    shown = run("set", "users", "--usd", "1.5", "--per", "user", "--period", "30d", "--threshold", "0.5")
+    assert "users · alice" in shown
+    assert "-$0.50" in shown.replace("$-", "-$")
+    assert "Used up: users · alice" in run("check", code=1)
+    run("check", "loose")
+    found = json.loads(run("check", "--json", code=1))
+    assert (found["schema_version"], found["ok"]) == (1, False)
+    assert [each["name"] for each in found["budgets"]] == ["loose", "users"]
+    assert {each["name"] for each in json.loads(run("list", "--json"))["budgets"]} == {"loose", "users"}
+    assert "Removed: users" in run("remove", "users")
+    assert "no budget 'users'" in run("check", "users", code=2)
+    assert "a budget has one of them" in run("set", "x", code=2)

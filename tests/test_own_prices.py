@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tokentrail._cli import main
 from tokentrail._health import Health
 from tokentrail._pricing import Pricer, override
 from tokentrail._stats import Stats
 from tokentrail._tracker import Tracker
-from tokentrail.errors import ConfigurationError
+from tokentrail.errors import ConfigurationError, QueryError
 from tokentrail.models import ModelPrice
 from tokentrail.stores import open_store
 
@@ -179,3 +182,75 @@ def test_a_database_that_is_away_stops_no_registration(tmp_path: Path) -> None:
     assert (call.cost_usd, call.cost_source) == (1, "override")
     assert [row.id for row in open_store(tracker.database_url).kept(ModelPrice)] == ["*/acme"]
     tracker.close()
+
+
+# --- what models cost ----------------------------------------------------------------------------
+
+
+def test_what_a_model_costs(tracker: Tracker) -> None:
+    """Your own price first, then the list's at this moment; nobody's is None."""
+    stats = tracker.stats
+    listed = stats.price("gpt-4o", "openai")
+    assert listed is not None
+    assert (listed.source, listed.input_per_million, listed.cache_read_per_million) == (
+        "genai_prices",
+        2.5,
+        1.25,
+    )
+    assert (listed.get_input_cost(), listed.get_output_cost()) == (2.5e-6, 1e-5)
+    assert listed.get_max_tokens() == 128_000
+    assert stats.price("no-such-model", "openai") is None
+    tracker.register_model_price("gpt-4o", input_per_million=1, per_request="0.001")
+    assert tracker.flush()
+    own = stats.price("openai/gpt-4o")
+    assert own is not None
+    assert (own.source, own.id, own.input_per_million, own.per_request) == ("override", "*/gpt-4o", 1, 0.001)
+    assert (own.output_per_million, own.get_output_cost()) == (None, None)
+
+
+def test_lists_of_prices(tracker: Tracker) -> None:
+    """By model, by provider, only one's own; how many there are is said."""
+    stats = tracker.stats
+    assert stats.prices(own=True).items == []
+    tracker.register_model_price("acme", input_per_million=1, valid_to="2020-01-01")
+    assert tracker.flush()
+    (own,) = stats.prices(own=True).items
+    assert (own.model, own.valid_to) == ("acme", datetime(2020, 1, 2, tzinfo=UTC))
+    every = stats.prices(limit=5)
+    assert (len(every.items), every.truncated, every.items[0]) == (5, True, own)
+    assert every.total > 1_000
+    assert every.version.startswith("genai-prices ")
+    found = stats.prices("*GPT-4o*", ["openai", "openrouter"], limit=1_000)
+    assert {each.provider for each in found.items} == {"openai", "openrouter"}
+    assert all("gpt-4o" in each.model for each in found.items)
+    tiered = stats.price("gemini-2.5-pro", "google")
+    assert tiered is not None
+    assert tiered.is_tiered
+    with pytest.raises(QueryError, match="limit: 0"):
+        stats.prices(limit=0)
+
+
+def test_prices_on_the_command_line(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Set, list, remove; what is wrong is said in a sentence, with 2."""
+    open_store(url).close()
+
+    def run(*arguments: str, code: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", ["tokentrail", "prices", *arguments, "-d", url])
+        assert main() == code
+        shown = capsys.readouterr()
+        return shown.err if code else shown.out
+
+    assert "No price is known" in run("list", "--own")
+    assert "Set: openai/acme" in run(
+        "set", "acme", "--provider", "openai", "--input", "0.5", "--output", "1.5"
+    )
+    shown = run("list", "--own")
+    assert "openai/acme" in shown
+    assert "1 of 1 prices, in dollars per million tokens" in shown
+    found = json.loads(run("list", "gpt-4o", "--provider", "openai", "--json"))
+    assert (found["schema_version"], found["prices"]["items"][0]["input_per_million"]) == (1, 2.5)
+    assert "Removed" in run("remove", "openai/acme")
+    assert "There is no price 'openai/acme'" in run("remove", "openai/acme", code=2)
+    assert "0 or more; not '-1'" in run("set", "acme", "--input=-1", code=2)

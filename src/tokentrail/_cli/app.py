@@ -8,8 +8,9 @@ import typer
 
 from tokentrail import __version__
 from tokentrail._cli import options, questions
+from tokentrail._cli.budgets import budget
 from tokentrail._cli.export import export
-from tokentrail._cli.prices import reprice
+from tokentrail._cli.prices import prices, reprice
 from tokentrail._cli.show import Show, put_json
 
 HOST: Final = "127.0.0.1"
@@ -27,6 +28,8 @@ db = typer.Typer(help="The database itself.", no_args_is_help=True, rich_markup_
 app.add_typer(db, name="db")
 app.command()(export)
 app.command()(reprice)
+app.add_typer(prices, name="prices")
+app.add_typer(budget, name="budget")
 
 
 def _version(asked: bool) -> None:

@@ -115,8 +115,14 @@ def _glance(questions: Stats, settings: Settings, asked: dict[str, Any], *, as_j
         show_coverage(show, overview)
 
 
+def field_of(word: str) -> str:
+    """The field that a word of the command line means: `user` is `user_id`."""
+    word = word.strip().replace("-", "_")
+    return _WORDS.get(word, word)
+
+
 def _apart(questions: Stats, settings: Settings, by: str, asked: dict[str, Any], *, as_json: bool) -> None:
-    fields = [_WORDS.get(word.strip(), word.strip().replace("-", "_")) for word in by.split(",")]
+    fields = [field_of(word) for word in by.split(",")]
     answer = questions.breakdown(fields, **asked)
     if as_json:
         put_json("breakdown", database=_shown(settings), breakdown=_plain(answer))

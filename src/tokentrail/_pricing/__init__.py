@@ -1,7 +1,18 @@
 """Usage + provider + model + moment → cost, or unknown."""
 
 from tokentrail._pricing._litellm_map import load as load_litellm
-from tokentrail._pricing._own import Override, Prices, override
+from tokentrail._pricing._own import Override, Prices, override, to_row
 from tokentrail._pricing._pricer import COST_COLUMNS, Pricer
+from tokentrail._pricing._quotes import Quote, of_override
 
-__all__ = ["COST_COLUMNS", "Override", "Pricer", "Prices", "load_litellm", "override"]
+__all__ = [
+    "COST_COLUMNS",
+    "Override",
+    "Pricer",
+    "Prices",
+    "Quote",
+    "load_litellm",
+    "of_override",
+    "override",
+    "to_row",
+]

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tokentrail._pricing._names import ROUTERS, is_same_model, spellings
+from tokentrail._pricing._quotes import Quote, in_dollars
 from tokentrail._pricing._rates import (
     Charge,
     Rates,
@@ -100,6 +101,37 @@ class GenaiPrices:
             return None
         return Priced(entry.charge(tokens, at_us), entry.model.id, self._version, entry.fuzzy)
 
+    def quote(self, provider: str | None, model: str, at_us: int) -> Quote | None:
+        """What the list says of a model at a moment."""
+        self._refresh()
+        entry = self._find(provider, model, None, None)
+        return None if entry is None else self._quote(entry.model, entry.home, at_us)
+
+    @property
+    def version(self) -> str:
+        """Of the package, and of data that was fetched since."""
+        self._refresh()
+        return self._version
+
+    def quotes(self, at_us: int) -> Iterator[Quote]:
+        """What the list says of every model."""
+        self._refresh()
+        for provider in self._snapshot.providers:
+            for model in provider.models:
+                yield self._quote(model, provider.id, at_us)
+
+    def _quote(self, model: ModelInfo, home: str, at_us: int) -> Quote:
+        epoch = _Epoch(model.get_prices(_EPOCH + timedelta(microseconds=at_us)))
+        return Quote(
+            "genai_prices",
+            model.id,
+            home,
+            in_dollars(epoch.base),
+            self._version,
+            context_window=model.context_window,
+            is_tiered=epoch.is_tiered,
+        )
+
     def _refresh(self) -> None:
         """Take the library's present data; a program may have asked it to update itself."""
         if self._get_snapshot is None:
@@ -125,7 +157,7 @@ class GenaiPrices:
             home = _home_of(providers, identity, name)
             found = home.find_model(name, all_providers=providers) if home is not None else None
             if home is not None and found is not None:
-                return _Entry(found, not _is_named(found, name), tier)
+                return _Entry(found, home.id, not _is_named(found, name), tier)
         return None
 
 
@@ -161,8 +193,9 @@ def _equals(clause: Any) -> Iterator[str]:
 class _Entry:
     """One model's prices at one service tier, each epoch's compiled when it is first met."""
 
-    def __init__(self, model: ModelInfo, fuzzy: bool, tier: str | None) -> None:
+    def __init__(self, model: ModelInfo, home: str, fuzzy: bool, tier: str | None) -> None:
         self.model = model
+        self.home = home
         self.fuzzy = fuzzy
         self._context = {"service_tier": tier} if tier else None
         self._by_modality = _BY_MODALITY.search(model.id) is not None
@@ -208,20 +241,25 @@ class _Epoch:
         stored = {key: value for key, value in vars(price).items() if value is not None}
         starts = {tier.start for value in stored.values() for tier in getattr(value, "tiers", ())}
         self._brackets = [(start, _rates(stored, start)) for start in sorted(starts, reverse=True)]
-        self._base = _rates(stored, -1)
+        self.base = _rates(stored, -1)
         self._further = {key: name for key, name in _FURTHER.items() if key in stored}
         self._reasoning = "output_reasoning_mtok" in stored
         self._heard_again = "cache_audio_read_mtok" in stored
 
+    @property
+    def is_tiered(self) -> bool:
+        """Whether large requests pay other rates."""
+        return bool(self._brackets)
+
     def charge(self, tokens: Tokens) -> Charge:
-        if self._base.input is None and self._base.output is None:
+        if self.base.input is None and self.base.output is None:
             raise UnpriceableError("no_token_rate")
         if self._needs_library(tokens):
             return self._charge_by_library(tokens)
         for start, rates in self._brackets:
             if tokens.input > start:
                 return charge(rates, tokens)
-        return charge(self._base, tokens)
+        return charge(self.base, tokens)
 
     def _needs_library(self, tokens: Tokens) -> bool:
         details = tokens.details
@@ -232,8 +270,8 @@ class _Epoch:
         )
 
     def _refuse_unrated_audio(self, tokens: Tokens) -> None:
-        heard = tokens.input_audio and self._base.input_audio is None
-        if heard or (tokens.output_audio and self._base.output_audio is None):
+        heard = tokens.input_audio and self.base.input_audio is None
+        if heard or (tokens.output_audio and self.base.output_audio is None):
             raise UnpriceableError("no_audio_rate")
 
     def _charge_by_library(self, tokens: Tokens) -> Charge:

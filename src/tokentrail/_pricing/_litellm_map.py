@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from tokentrail._pricing._names import ROUTERS, provider_of
+from tokentrail._pricing._quotes import Quote, in_dollars
 from tokentrail._pricing._rates import Charge, Rates, Tokens, charge, rate
 
 _FIELDS: Final = {
@@ -46,13 +47,39 @@ def price(
     Raises:
         UnpriceableError: the row is there, but these counts have no honest price.
     """
+    found = _row(provider, model)
+    if found is None:
+        return None
+    key, row = found
+    return charge(_rates(row, tokens.input, tier), tokens), key, _version()
+
+
+def quote(provider: str | None, model: str) -> Quote | None:
+    """What the map declares of a model."""
+    found = _row(provider, model)
+    if found is None:
+        return None
+    key, row = found
+    window = row.get("max_input_tokens")
+    return Quote(
+        "litellm_map",
+        key,
+        row.get("litellm_provider"),
+        in_dollars(_rates(row, 0, None)),
+        _version(),
+        context_window=window if isinstance(window, int) else None,
+        is_tiered=any(_BRACKET.search(name) for name in row),
+    )
+
+
+def _row(provider: str | None, model: str) -> tuple[str, Mapping[str, Any]] | None:
     table = vars(sys.modules["litellm"]).get("model_cost") if "litellm" in sys.modules else None
     if not isinstance(table, dict):
         return None
     for key in _keys(provider, model):
         row = table.get(key)
         if isinstance(row, dict) and _is_of(row, provider) and _declares(row):
-            return charge(_rates(row, tokens.input, tier), tokens), key, _version()
+            return key, row
     return None
 
 

@@ -134,6 +134,12 @@ class Overrides:
                 self._named.setdefault(one.model.lower(), []).append(one)
         self._patterns = sorted(patterns, key=lambda entry: len(entry[0].model.strip("*")), reverse=True)
 
+    def __iter__(self) -> Iterator[Override]:
+        for some in self._named.values():
+            yield from some
+        for one, _ in self._patterns:
+            yield one
+
     def __bool__(self) -> bool:
         return bool(self._named or self._patterns)
 

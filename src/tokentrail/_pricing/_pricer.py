@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Protocol
@@ -16,6 +16,7 @@ from tokentrail._pricing import _litellm_map
 from tokentrail._pricing._genai import GenaiPrices
 from tokentrail._pricing._names import is_local
 from tokentrail._pricing._own import Override, Overrides, from_row, override, to_row
+from tokentrail._pricing._quotes import Quote, of_override
 from tokentrail._pricing._rates import FREE, Charge, Tokens, UnpriceableError, charge
 from tokentrail._records import Record, now_us
 
@@ -147,6 +148,37 @@ class Pricer:
     def _rebuild(self) -> None:
         with self._lock:
             self._overrides = Overrides([*self._stored, *self._unsaved, *self._registered])
+
+    # --- what the lists say ----------------------------------------------------------------------
+
+    def quote(self, model: str, provider: str | None = None, at_us: int | None = None) -> Quote | None:
+        """The price that holds for a model: your own, else what the lists say; `None` if nobody knows.
+
+        Args:
+            model: its name, as in calls; what stands before a `/` may be its provider.
+            provider: whose model it is.
+            at_us: the moment; now, if not given.
+        """
+        at = now_us() if at_us is None else at_us
+        own = self._overrides.find({"model": model, "provider": provider}, at)
+        if own is not None:
+            return of_override(own)
+        return self._genai.quote(provider, model, at) or _litellm_map.quote(provider, model)
+
+    def own_quotes(self) -> Iterator[Quote]:
+        """All own prices, whenever they hold."""
+        own = sorted(self._overrides, key=lambda one: (one.model, one.provider or "", one.effective_from_us))
+        return map(of_override, own)
+
+    def quotes(self) -> Iterator[Quote]:
+        """All own prices, then all of genai-prices as they hold now."""
+        yield from self.own_quotes()
+        yield from self._genai.quotes(now_us())
+
+    @property
+    def version(self) -> str:
+        """The version of genai-prices and its data."""
+        return self._genai.version
 
     # --- pricing ---------------------------------------------------------------------------------
 

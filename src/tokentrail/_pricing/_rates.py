@@ -86,6 +86,16 @@ def request_rate(dollars_per_thousand: Decimal) -> int:
     return int(Fraction(dollars_per_thousand) * 10**6 * _PER_NANO)
 
 
+def dollars_per_million(units: int) -> float:
+    """A rate in dollars per million tokens."""
+    return float(Fraction(units, _SCALE))
+
+
+def dollars_per_request(units: int) -> float:
+    """The rate of a request, in dollars."""
+    return float(Fraction(units, 10**9 * _PER_NANO))
+
+
 def nanos(dollars: Decimal) -> int:
     """Dollars as nano-dollars, rounded to the nearest."""
     return _rounded(int(Fraction(dollars) * 10**9 * _PER_NANO))

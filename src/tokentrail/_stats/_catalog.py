@@ -191,6 +191,7 @@ STATS: Final[Mapping[str, Statistic]] = _table(
         statistic(Stats.client_usage, "client-usage"),
         statistic(Stats.running_totals, "running-totals"),
         statistic(Stats.budgets, "budgets"),
+        statistic(Stats.prices, "prices"),
     )
 )
 """Name → statistic. To add one, write a method of `Stats` and name it here."""

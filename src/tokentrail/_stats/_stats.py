@@ -23,12 +23,13 @@ from tokentrail._stats._arguments import (
     Groups,
     WindowArguments,
 )
+from tokentrail._stats._budgeting import Budgeting
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
 from tokentrail._stats._lists import Lists
-from tokentrail._stats._money import Money
 from tokentrail._stats._operations import OperationsApart, operations
+from tokentrail._stats._price_list import PriceQuestions
 from tokentrail._stats._quality import DataQuality, data_quality
 from tokentrail._stats._requests import DetailedStats, UsageStats, detailed_stats, usage_stats
 from tokentrail._stats._running import RunningTotals, running_totals
@@ -41,7 +42,7 @@ from tokentrail.errors import QueryError
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats(Lists, Exports, Money):
+class Stats(Lists, Exports, Budgeting, PriceQuestions):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a

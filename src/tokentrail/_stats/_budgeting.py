@@ -1,9 +1,8 @@
-"""The questions about prices and budgets."""
+"""The questions about budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Any
 
 from tokentrail._budgets import (
     BudgetCheck,
@@ -17,23 +16,23 @@ from tokentrail._budgets import (
     plans,
     to_row,
 )
-from tokentrail._pricing import Pricer
-from tokentrail._stats._arguments import FilterArguments
 from tokentrail._stats._asking import Asking
-from tokentrail._stats._reprice import Repricing, reprice
 from tokentrail.errors import QueryError
 
 
-class Money(Asking):
-    """`Stats`, the part that knows prices and budgets."""
+class Budgeting(Asking):
+    """`Stats`, the part that knows budgets."""
 
-    # --- budgets ---------------------------------------------------------------------------------
+    def budgets(self, name: str | None = None) -> Budgets:
+        """All budgets and how far they are used; where each value has its own, those that used most.
 
-    def budgets(self) -> Budgets:
-        """All budgets and how far they are used; where each value has its own, those that used most."""
+        Args:
+            name: only this budget.
+        """
         self._before()
         store, now = self._opened(), self._now()
-        return Budgets(items=[info for plan in plans(store) for info in infos(store, plan, now)])
+        meant = plans(store) if name is None else [self._plan(name)]
+        return Budgets(items=[info for plan in meant for info in infos(store, plan, now)])
 
     def budget_info(self, name: str, key: str | None = None) -> BudgetInfo:
         """How far a budget is used in its present window.
@@ -113,28 +112,3 @@ class Money(Asking):
         if name not in known:
             raise QueryError(f"name: there is no budget {name!r}. There are: {', '.join(known) or 'none'}.")
         return known[name]
-
-    # --- prices ----------------------------------------------------------------------------------
-
-    def reprice(
-        self,
-        *,
-        dry_run: bool = False,
-        forget: bool = False,
-        progress: Callable[[int], object] | None = None,
-        **where: Unpack[FilterArguments],
-    ) -> Repricing:
-        """Price stored calls anew: with today's lists and own prices, at each call's own time.
-
-        What a provider itself stated stands. What no list prices any more keeps its cost, unless an own price
-        was the reason for it, which is gone.
-
-        Args:
-            dry_run: say what would change, and write nothing.
-            forget: also forget a cost that no list knows any more.
-            progress: called with the number of calls looked at so far.
-            where: filters.
-        """
-        asked = self._begin(**where)
-        pricer = Pricer(health=self._health)
-        return reprice(self._opened(), pricer, asked, dry_run=dry_run, forget=forget, progress=progress)
