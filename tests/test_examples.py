@@ -16,6 +16,10 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 SAID = {
     "langchain_quickstart": ["gpt-4o-mini 1200 300"],
     "litellm_quickstart": ["gpt-4o-mini: 2 calls, 3000 tokens"],
+    "own_door": [
+        "own_door: gpt-4o-mini, 1500 tokens, success, stop",
+        "own_door: gpt-4o-mini, 1500 tokens, success, None",
+    ],
     "query_with_select": ["long prompts: [('alice', 1200,", "alice 2450", "bob 4090"],
 }
 """What each example should print, in part."""
