@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import tokentrail
-from tokentrail import Tracker, UsageInfo
+from tokentrail import BudgetExceeded, Tracker, UsageInfo
+from tokentrail.errors import ConfigurationError
 
 CASES = {
     case["name"]: case["expected"]
@@ -372,3 +373,50 @@ def test_closing_leaves_the_tracker_open(usage: UsageInfo, tracker: Tracker) -> 
         other.log_request("m")
         other.log_response("x", SENT)
     assert other.get_usage_stats()["total_requests"] == 1
+
+
+# --- prices and budgets --------------------------------------------------------------------------
+
+
+def test_own_prices_in_dollars_per_token(usage: UsageInfo) -> None:
+    """The words of price tables: a cost per token, and models by provider."""
+    usage.register_model("acme-1", "0.0000005", 0.0000015, provider="openai")
+    assert usage.tracker.flush()
+    own = usage.get_model_price("openai/acme-1")
+    assert own is not None
+    assert (own.get_input_cost(), own.get_output_cost(), own.get_max_tokens()) == (5e-7, 1.5e-6, None)
+    assert usage.get_token_cost("openai/acme-1", 2_000_000, 1_000_000) == 2.5
+    assert usage.get_token_cost("openai/unheard-of", 1) is None
+    assert usage.get_model_price("openai/unheard-of") is None
+    assert usage.list_models()[0].model == "acme-1"
+    assert {each.provider for each in usage.get_models_by_provider("openai")} == {"openai"}
+    status = usage.get_last_update_status()
+    assert (status["status"], status["source"], status["models"] > 1_000) == ("success", "genai-prices", True)
+    with pytest.raises(ConfigurationError):
+        usage.register_model("acme-1", -1)
+
+
+def test_a_budget_of_this_client_and_user(usage: UsageInfo) -> None:
+    """The keys that callers know; the request that passes the limit is kept, and the next one refused."""
+    assert usage.get_budget_info() is None
+    usage.register_model("acme", input_cost_per_token=1)
+    usage.set_budget(10, period="total")
+    for user in (usage.user_id, "somebody else"):
+        with UsageInfo(usage.client_id, user, usage.tracker) as each:
+            each.log_response(
+                usage_info={"prompt_tokens": 8, "completion_tokens": 0}, request_id=each.log_request("acme")
+            )
+    found = usage.get_budget_info()
+    assert found is not None
+    assert [found[name] for name in ("current_cost", "total_budget", "remaining_budget")] == [8, 10, 2]
+    assert (found["budget_used_percent"], found["unpriced_requests"]) == (80, 0)
+    assert usage.require_budget("acme", 2).ok
+    with pytest.raises(BudgetExceeded) as refused:
+        usage.require_budget("acme", 3)
+    assert (refused.value.current_cost, refused.value.budget_limit) == (8, 10)
+    assert UsageInfo("another", "user", usage.tracker).get_budget_info() is None
+    starry = UsageInfo(usage.client_id, "*", usage.tracker)
+    starry.set_budget(5, period="total")
+    found = starry.get_budget_info()
+    assert found is not None
+    assert found["current_cost"] == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from tokentrail._periods import edges
-from tokentrail._query import FILTERS, Wanted, filters, matcher
+from tokentrail._query import FILTERS, Exact, Wanted, filters, matcher
 from tokentrail._records import MONEY, SCALES, from_us
 from tokentrail.errors import ConfigurationError, QueryError
 
@@ -149,7 +149,7 @@ def to_row(made: Plan, now_us: int) -> Budget:
 
     return Budget(
         name=made.name,
-        scope={field: list(wanted) for field, wanted in made.wanted.items()},
+        scope={field: [_written(value) for value in wanted] for field, wanted in made.wanted.items()},
         per=made.per,
         period=made.period,
         tz=made.zone.key,
@@ -174,5 +174,13 @@ def from_row(row: Budget) -> Plan:
         tz=row.tz,
         per=row.per,
         thresholds=row.thresholds,
-        **row.scope,
+        **{field: [_read(value) for value in wanted] for field, wanted in row.scope.items()},
     )
+
+
+def _written(value: Any) -> Any:
+    return {"exactly": str(value)} if isinstance(value, Exact) else value
+
+
+def _read(value: Any) -> Any:
+    return Exact(value["exactly"]) if isinstance(value, dict) else value

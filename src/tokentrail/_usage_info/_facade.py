@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tokentrail._guard import guarded
 from tokentrail._query import Exact
-from tokentrail._records import MONEY, SCALES, Record, new_id, now_us
+from tokentrail._records import new_id, now_us
 from tokentrail._tracker import Tracker, get_tracker
+from tokentrail._usage_info._money import Money
 from tokentrail._usage_info._requests import Key, remember, requests_of
 from tokentrail._usage_info._rows import (
     cost,
@@ -25,12 +26,11 @@ from tokentrail._usage_info._rows import (
 
 if TYPE_CHECKING:
     from tokentrail._health import Health
-    from tokentrail._stats._answers import BudgetCheck
     from tokentrail._stats._requests import ClientUsageData, RequestDetails
     from tokentrail.models import LLMCall
 
 
-class UsageInfo:
+class UsageInfo(Money):
     """Usage of one client and user.
 
     Args:
@@ -63,15 +63,6 @@ class UsageInfo:
     @property
     def _health(self) -> Health:
         return self.tracker.health_counters
-
-    @property
-    def _who(self) -> dict[str, Any]:
-        return {"client_id": self.client_id, "user_id": self.user_id}
-
-    @property
-    def _own(self) -> dict[str, Any]:
-        """The filters of every question; a `*` in a name is a star here, and lets nobody else's calls in."""
-        return {name: None if value is None else Exact(value) for name, value in self._who.items()}
 
     # --- recording: nothing here raises ----------------------------------------------------------
 
@@ -241,52 +232,6 @@ class UsageInfo:
 
     def _owns(self, call: LLMCall) -> bool:
         return all(wanted is None or getattr(call, name) == wanted for name, wanted in self._who.items())
-
-    def check_budget(
-        self, model_name: str, input_tokens: int, output_tokens: int, budget_limit: float
-    ) -> BudgetCheck:
-        """Whether a request of this size still fits into a budget, after what was spent so far.
-
-        Args:
-            model_name: as in `log_request`.
-            input_tokens: of the request.
-            output_tokens: that are expected.
-            budget_limit: dollars, for this client and user over all time.
-
-        Returns:
-            True or false, with the figures. A model without a price does not fit: its cost is unknown, not
-            zero.
-        """
-        from tokentrail._stats._answers import BudgetCheck
-
-        stats = self.tracker.stats.usage_stats(**self._own)
-        spent = 0.0 if stats.total_cost is None else stats.total_cost
-        projected = self._price(model_name, input_tokens, output_tokens)
-        return BudgetCheck(
-            ok=projected is not None and spent + projected <= budget_limit,
-            current_cost=spent,
-            projected_cost=projected,
-            budget_limit=budget_limit,
-            remaining=budget_limit - spent,
-            used_percent=100 * spent / budget_limit if budget_limit else None,
-            unpriced_requests=stats.unpriced_requests,
-        )
-
-    def _price(self, model_name: str, input_tokens: int, output_tokens: int) -> float | None:
-        record: Record = {
-            "model": model_name,
-            "requested_model": model_name,
-            "provider": provider_of(model_name),
-            "status": "success",
-            "call_type": "chat",
-            "started_at": now_us(),
-            "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
-            "total_tokens": input_tokens + output_tokens,
-        }
-        self.tracker.pricer.price(record)
-        nanos = record.get("cost_nanos")
-        return None if nanos is None else nanos / SCALES[MONEY]
 
     def print_usage_info(self) -> None:
         """Print requests, tokens and dollars, in sum and by model."""
