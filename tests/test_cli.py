@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from cli_rig import Command, Done, parsed
 from tokentrail import __version__
-from tokentrail._cli import main
 from tokentrail._cli.show import UNKNOWN, Show
 from tokentrail._tracker import Tracker
 
@@ -35,27 +35,6 @@ sys.stdin.readline()
 tracker.finish(call_id, usage={"prompt_tokens": 10, "completion_tokens": 5})
 tracker.close()
 """
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Command:
-    """The command line in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self._capsys, self._monkeypatch = capsys, monkeypatch
-
-    def __call__(self, *arguments: str) -> Done:
-        self._capsys.readouterr()
-        self._monkeypatch.setattr(sys, "argv", ["tokentrail", *arguments])
-        return Done(main(), *self._capsys.readouterr())
-
-    def answer(self, *arguments: str) -> dict[str, Any]:
-        return parsed(self(*arguments, "--json"))
 
 
 @pytest.fixture
@@ -79,13 +58,6 @@ def run(*arguments: str, **environment: str) -> Done:
 def answer(*arguments: str) -> dict[str, Any]:
     """The JSON of a process of its own."""
     return parsed(run(*arguments, "--json"))
-
-
-def parsed(done: Done) -> dict[str, Any]:
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["schema_version"] == 1
-    return found
 
 
 @pytest.fixture

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from tokentrail import __version__
-from tokentrail._cli import options, questions
+from tokentrail._cli import conversations, failures, options, questions
 from tokentrail._cli.budgets import budget
 from tokentrail._cli.export import export
 from tokentrail._cli.prices import prices, reprice
+from tokentrail._cli.reports import report
 from tokentrail._cli.show import Show, put_json
+
+if TYPE_CHECKING:
+    from tokentrail._settings import Settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8377
@@ -58,74 +62,95 @@ def demo(database: options.Database = None) -> None:
 
 
 @app.command()
+@options.asking
 def stats(
+    settings: Settings,
+    asked: dict[str, Any],
+    as_json: bool,
     by: Annotated[
         str | None,
         typer.Option(help="Apart by model, provider, user, session, client, call_type, status, tag, day, …"),
     ] = None,
-    database: options.Database = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = "UTC",
-    model: options.Model = None,
-    provider: options.Provider = None,
-    user: options.User = None,
-    session: options.Session = None,
-    client: options.Client = None,
-    call_type: options.CallType = None,
-    status: options.Status = None,
-    tag: options.Tag = None,
-    as_json: options.AsJson = False,
 ) -> None:
     """Calls, tokens, cost and latency: in all, or apart by something."""
-    asked = options.filters(
-        since,
-        until,
-        tz,
-        model=model,
-        provider=provider,
-        user_id=user,
-        session_id=session,
-        client_id=client,
-        call_type=call_type,
-        status=status,
-        tag=tag,
-    )
-    questions.stats(options.settings_for(database), by, asked, as_json=as_json)
+    questions.stats(settings, by, asked, as_json=as_json)
+
+
+Breakdown = Annotated[bool, typer.Option("--breakdown", help="Each model on a line of its own.")]
 
 
 @app.command()
-def calls(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 20,
-    database: options.Database = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = "UTC",
-    model: options.Model = None,
-    provider: options.Provider = None,
-    user: options.User = None,
-    session: options.Session = None,
-    client: options.Client = None,
-    call_type: options.CallType = None,
-    status: options.Status = None,
-    tag: options.Tag = None,
-    as_json: options.AsJson = False,
-) -> None:
+@options.asking
+def daily(settings: Settings, asked: dict[str, Any], as_json: bool, breakdown: Breakdown = False) -> None:
+    """Tokens and cost day by day, with a total."""
+    report(settings, "day", asked, breakdown=breakdown, as_json=as_json)
+
+
+@app.command()
+@options.asking
+def weekly(settings: Settings, asked: dict[str, Any], as_json: bool, breakdown: Breakdown = False) -> None:
+    """Tokens and cost week by week, from Monday, with a total."""
+    report(settings, "week", asked, breakdown=breakdown, as_json=as_json)
+
+
+@app.command()
+@options.asking
+def monthly(settings: Settings, asked: dict[str, Any], as_json: bool, breakdown: Breakdown = False) -> None:
+    """Tokens and cost month by month, with a total."""
+    report(settings, "month", asked, breakdown=breakdown, as_json=as_json)
+
+
+Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
+
+
+@app.command()
+@options.asking
+def calls(settings: Settings, asked: dict[str, Any], as_json: bool, limit: Limit = 20) -> None:
     """The latest calls, one line each."""
-    asked = options.filters(
-        since,
-        until,
-        tz,
-        model=model,
-        provider=provider,
-        user_id=user,
-        session_id=session,
-        client_id=client,
-        call_type=call_type,
-        status=status,
-        tag=tag,
-    )
-    questions.calls(options.settings_for(database), limit, asked, as_json=as_json)
+    questions.calls(settings, limit, asked, as_json=as_json)
+
+
+@app.command()
+@options.asking
+def sessions(
+    settings: Settings,
+    asked: dict[str, Any],
+    as_json: bool,
+    limit: Limit = 20,
+    active: Annotated[
+        bool | None, typer.Option("--active/--over", help="Only those that go on, or that do not.")
+    ] = None,
+    minutes: Annotated[int, typer.Option(min=0, help="How long a session is active after a call.")] = 30,
+) -> None:
+    """Conversations, the last active first."""
+    conversations.sessions(settings, limit, asked, is_active=active, active_minutes=minutes, as_json=as_json)
+
+
+@app.command()
+@options.asking
+def errors(settings: Settings, asked: dict[str, Any], as_json: bool, limit: Limit = 10) -> None:
+    """What went wrong: by type, model and provider, and the latest of it."""
+    failures.errors(settings, limit, asked, as_json=as_json)
+
+
+@app.command()
+@options.asking
+def doctor(settings: Settings, asked: dict[str, Any], as_json: bool) -> None:
+    """What is doubtful in the ledger and its journals, with the fix for each; exit code 1 if anything is."""
+    from tokentrail._cli.doctor import examine
+
+    if not examine(settings, asked, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def ask(context: typer.Context) -> None:
+    """Any statistic by its name: `tokentrail ask` lists them, `tokentrail ask NAME --help` explains one."""
+    from tokentrail._cli import ask as asking
+
+    asking.run(context.args)
 
 
 @app.command()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tokentrail._cli import options
-from tokentrail._cli.questions import field_of, opened
+from tokentrail._cli.ledger import opened
+from tokentrail._cli.questions import field_of
 from tokentrail._cli.show import COUNT, DOLLARS, SHARE, TEXT, Show, put_json, written
 from tokentrail.errors import QueryError
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from tokentrail._cli import options
+from tokentrail._cli.ledger import opened
 from tokentrail._cli.progress import progress
-from tokentrail._cli.questions import opened
 
 PIPE = "-"
 

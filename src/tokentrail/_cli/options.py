@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+import typing
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -45,6 +49,77 @@ Client = Annotated[list[str] | None, typer.Option(help="Only this client.")]
 CallType = Annotated[list[str] | None, typer.Option(help="Only this type of call.")]
 Status = Annotated[list[str] | None, typer.Option(help="Only calls that ended like this.")]
 Tag = Annotated[list[str] | None, typer.Option(help="Only calls with this tag.")]
+RequestedModel = Annotated[list[str] | None, typer.Option(help="Only calls that asked for this model.")]
+Agent = Annotated[list[str] | None, typer.Option(help="Only this agent.")]
+Run = Annotated[list[str] | None, typer.Option(help="Only this run.")]
+Project = Annotated[list[str] | None, typer.Option(help="Only this project.")]
+Organization = Annotated[list[str] | None, typer.Option(help="Only this organization.")]
+Streaming = Annotated[
+    bool | None, typer.Option("--streaming/--no-streaming", help="Only streams, or only calls that are none.")
+]
+
+FILTERS: Final[Mapping[str, tuple[str, Any]]] = {
+    "model": ("model", Model),
+    "provider": ("provider", Provider),
+    "user": ("user_id", User),
+    "session": ("session_id", Session),
+    "client": ("client_id", Client),
+    "agent": ("agent_id", Agent),
+    "run": ("run_id", Run),
+    "project": ("project_id", Project),
+    "organization": ("organization_id", Organization),
+    "call_type": ("call_type", CallType),
+    "status": ("status", Status),
+    "tag": ("tag", Tag),
+    "requested_model": ("requested_model", RequestedModel),
+    "streaming": ("is_streaming", Streaming),
+}
+"""Option → the filter of a question that it is, and its type."""
+_SHARED: Final[Mapping[str, tuple[Any, Any]]] = {
+    "database": (Database, None),
+    "since": (Since, None),
+    "until": (Until, None),
+    "tz": (Zone, "UTC"),
+    **{name: (kind, None) for name, (_, kind) in FILTERS.items()},
+    "as_json": (AsJson, False),
+}
+"""Option → type and default."""
+
+
+def asking(command: Callable[..., None], *, without: tuple[str, ...] = ()) -> Callable[..., None]:
+    """Give a command the options of every question: database, window, filters, `--json`.
+
+    The command is called with `settings`, `asked` (the filters as keyword arguments) and `as_json`, and with
+    the options that it names itself.
+
+    Args:
+        command: the command.
+        without: filters that it does not take.
+    """
+    # Settings are loaded by whoever asks, not by a help text.
+    hints = typing.get_type_hints(command, localns={"Settings": object}, include_extras=True)
+    own = {
+        name: each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, each in inspect.signature(command).parameters.items()
+        if name not in ("settings", "asked", "as_json")
+    }
+    shared = {name: each for name, each in _SHARED.items() if name not in without and name not in own}
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        told = {name: given.pop(name) for name in shared}
+        wanted = {field: told[name] for name, (field, _) in FILTERS.items() if name in told}
+        asked = filters(told["since"], told["until"], told["tz"], **wanted)
+        command(settings=settings_for(told["database"]), asked=asked, as_json=told["as_json"], **given)
+
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in shared.items()
+    ]
+    parameters = [*own.values(), *options]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
 
 
 def settings_for(database: str | None) -> Settings:
@@ -85,4 +160,4 @@ def moment(text: str | None, option: str) -> datetime | str | None:
 def filters(since: str | None, until: str | None, tz: str, **given: Any) -> dict[str, Any]:
     """The keyword arguments for a question: only what was asked for."""
     window = {"start": moment(since, "--since"), "end": moment(until, "--until"), "tz": tz}
-    return {name: value for name, value in {**window, **given}.items() if value}
+    return {name: value for name, value in {**window, **given}.items() if value not in (None, [], "")}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+from tokentrail._cli.ledger import opened, plain, plain_page, say_nothing, shown
+from tokentrail._cli.reports import show_coverage
 from tokentrail._cli.show import (
     COUNT,
     DOLLARS,
@@ -20,8 +19,7 @@ from tokentrail._cli.show import (
     written,
     written_time,
 )
-from tokentrail._records import FIELDS
-from tokentrail.errors import ConfigurationError, StoreError
+from tokentrail.errors import StoreError
 
 if TYPE_CHECKING:
     from tokentrail._settings import Settings
@@ -73,17 +71,6 @@ _CALLS: Final = (
     ("ms", "duration_ms", MILLISECONDS),
 )
 
-_EMPTY: Final = """No calls are recorded in {url}
-
-Two lines in a program that uses LiteLLM or LangChain record its calls:
-
-    import tokentrail
-    tokentrail.install()
-
-To see it at work without a key:  tokentrail demo"""
-_NO_MATCH: Final = "No calls match. Without filters there are some:  tokentrail calls"
-
-
 # --- stats ---------------------------------------------------------------------------------------
 
 
@@ -103,13 +90,13 @@ def _glance(questions: Stats, settings: Settings, asked: dict[str, Any], *, as_j
     models = questions.breakdown("model", **asked)
     latency = questions.latency(**asked)
     if as_json:
-        answers = {"overview": _plain(overview), "by_model": _plain(models), "latency": _plain(latency)}
-        put_json("overview", database=_shown(settings), **answers)
+        answers = {"overview": plain(overview), "by_model": plain(models), "latency": plain(latency)}
+        put_json("overview", database=shown(settings), **answers)
     elif not overview.calls:
-        _say_nothing(questions, settings)
+        say_nothing(questions, settings)
     else:
         show = Show()
-        show.line(_shown(settings))
+        show.line(shown(settings))
         show_glance(show, overview, latency, asked["tz"])
         show_breakdown(show, models)
         show_coverage(show, overview)
@@ -125,9 +112,9 @@ def _apart(questions: Stats, settings: Settings, by: str, asked: dict[str, Any],
     fields = [field_of(word) for word in by.split(",")]
     answer = questions.breakdown(fields, **asked)
     if as_json:
-        put_json("breakdown", database=_shown(settings), breakdown=_plain(answer))
+        put_json("breakdown", database=shown(settings), breakdown=plain(answer))
     elif not answer.items:
-        _say_nothing(questions, settings)
+        say_nothing(questions, settings)
     else:
         show = Show()
         show_breakdown(show, answer)
@@ -139,9 +126,9 @@ def _apart(questions: Stats, settings: Settings, by: str, asked: dict[str, Any],
 def _series(questions: Stats, settings: Settings, by: str, asked: dict[str, Any], *, as_json: bool) -> None:
     answer = questions.timeseries(by, **asked)
     if as_json:
-        put_json("timeseries", database=_shown(settings), timeseries=_plain(answer))
+        put_json("timeseries", database=shown(settings), timeseries=plain(answer))
     elif not any(point.calls for point in answer.points):
-        _say_nothing(questions, settings)
+        say_nothing(questions, settings)
     else:
         show = Show()
         columns = [(f"{by} ({answer.tz})", TEXT), *((title, kind) for title, _, kind in _AMOUNTS)]
@@ -187,14 +174,6 @@ def show_breakdown(show: Show, answer: Breakdown) -> None:
     show.table([(title, TEXT), *((name, kind) for name, _, kind in _AMOUNTS)], rows)
 
 
-def show_coverage(show: Show, overview: Amounts) -> None:
-    """What is known of the totals: no total without its hole."""
-    usage = overview.calls - overview.missing_usage_calls
-    cost = overview.calls - overview.unpriced_calls
-    show.line()
-    show.line(f"usage known for {usage:,} of {overview.calls:,} calls, cost for {cost:,}")
-
-
 def _key(key: object) -> str:
     return UNKNOWN if key is None else str(key)
 
@@ -211,9 +190,9 @@ def calls(settings: Settings, limit: int, asked: dict[str, Any], *, as_json: boo
     with opened(settings) as questions:
         page = questions.calls(limit, **asked)
         if as_json:
-            put_json("calls", database=_shown(settings), **_plain_page(page))
+            put_json("calls", database=shown(settings), **plain_page(page))
         elif not page.items:
-            _say_nothing(questions, settings)
+            say_nothing(questions, settings)
         else:
             _show_calls(page, asked["tz"])
 
@@ -269,10 +248,10 @@ def import_now(settings: Settings, *, as_json: bool) -> None:
     if done.error is not None:
         raise StoreError(f"The database did not take what is pending: {done.error}")
     if as_json:
-        put_json("import", database=_shown(settings), records=done.records, complete=done.complete)
+        put_json("import", database=shown(settings), records=done.records, complete=done.complete)
         return
     show = Show()
-    show.line(f"{done.records:,} record{'' if done.records == 1 else 's'} imported into {_shown(settings)}")
+    show.line(f"{done.records:,} record{'' if done.records == 1 else 's'} imported into {shown(settings)}")
     if not done.complete:
         show.line("Another process is importing at this moment; it will bring in the rest.")
 
@@ -282,68 +261,4 @@ def upgrade(settings: Settings) -> None:
     from tokentrail.stores import open_store
 
     open_store(settings.database_url).close()
-    Show().line(f"The tables are up to date in {_shown(settings)}")
-
-
-# --- pieces --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[Stats]:
-    """Questions to the database of the settings, which must be there.
-
-    Raises:
-        ConfigurationError: the file does not exist, and nothing waits for it in a journal either.
-    """
-    from tokentrail._stats import Stats
-
-    require(settings)
-    questions = Stats(settings.database_url)
-    try:
-        yield questions
-    finally:
-        questions.close()
-
-
-def require(settings: Settings) -> None:
-    """Refuse to make an empty database out of a mistyped path.
-
-    Raises:
-        ConfigurationError: the file does not exist, and nothing waits for it in a journal either.
-    """
-    from tokentrail._journal import journal_folder
-
-    url = settings.database_url
-    file = Path(url.removeprefix("sqlite:///").partition("?")[0])
-    own = settings.data_dir / "usage.db"
-    if not url.startswith("sqlite:///") or file == own or file.exists():
-        return
-    if not journal_folder(settings.data_dir, url).exists():
-        raise ConfigurationError(
-            f"There is no database {file} and no call waits for it. Check the path; "
-            "`tokentrail db upgrade` would make an empty one."
-        )
-
-
-def _say_nothing(questions: Stats, settings: Settings) -> None:
-    show = Show()
-    if questions.overview().calls:
-        show.line(_NO_MATCH)
-    else:
-        show.line(_EMPTY.format(url=_shown(settings)))
-
-
-def _shown(settings: Settings) -> str:
-    from tokentrail._redact import clean_text
-
-    return clean_text(settings.database_url)
-
-
-def _plain(answer: Any) -> Any:
-    return answer.model_dump(mode="json")
-
-
-def _plain_page(page: CallPage) -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(page)
-    plain["items"] = [{name: item[name] for name in FIELDS} for item in plain["items"]]
-    return plain
+    Show().line(f"The tables are up to date in {shown(settings)}")

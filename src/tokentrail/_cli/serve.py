@@ -6,7 +6,7 @@ import time
 import webbrowser
 from typing import TYPE_CHECKING
 
-from tokentrail._cli.questions import require
+from tokentrail._cli.ledger import require
 from tokentrail._cli.show import Show
 from tokentrail.errors import ConfigurationError
 

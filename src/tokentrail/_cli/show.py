@@ -16,6 +16,7 @@ from rich.text import Text
 UNKNOWN: Final = "–"  # noqa: RUF001  (an en dash, which no number begins with)
 SCHEMA_VERSION: Final = 1
 TEXT, COUNT, DOLLARS, MILLISECONDS, SHARE, TIME = "text", "count", "usd", "ms", "share", "time"
+NUMBER: Final = "number"
 """Kinds of column: how its values are written. `None` is unknown in each of them, and never 0."""
 
 Column = tuple[str, str]
@@ -29,13 +30,21 @@ _FIRST_TO_GO: Final = (
     "process",
     "door",
     "session",
+    "id",
+    "cache create",
+    "cache read",
     "cached",
+    "models",
+    "last at",
+    "started",
     "avg ms",
     "type",
     "provider",
     "total",
+    "total tokens",
     "user",
     "ms",
+    "calls",
 )
 """Titles of the columns that are left out where a terminal is narrow, in this order."""
 
@@ -58,9 +67,20 @@ class Show:
         self.console.print()
         self.console.print(Text(harmless(text), style="bold"))
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
-        """A table; `columns` are titles and kinds, cells are plain values."""
-        self.put(build_table(columns, rows, self.console.width))
+    def table(
+        self, columns: Sequence[Column], rows: Iterable[Sequence[Any]], total: Sequence[Any] | None = None
+    ) -> None:
+        """A table; `columns` are titles and kinds, cells are plain values; `total` is a last row apart."""
+        self.put(build_table(columns, rows, self.console.width, total))
+
+    def fitting(self, columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> list[Column]:
+        """As many of the first columns as there is room for, at least one."""
+        room = self.console.width
+        for number, (title, kind) in enumerate(columns):
+            room -= _room((title, kind), written_column(kind, [row[number] for row in rows]))
+            if room < 0 and number:
+                return list(columns[:number])
+        return list(columns)
 
     def put(self, what: RenderableType) -> None:
         """Something of Rich's own; wider than the terminal rather than with digits cut off."""
@@ -70,12 +90,15 @@ class Show:
         self.console.print(what)
 
 
-def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width: int) -> Table:
+def build_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[Any]], width: int, total: Sequence[Any] | None = None
+) -> Table:
     """A table with numbers to the right, and the same number of decimals down a column.
 
-    Where it is too wide, columns are left out that matter least, and words are folded; never a number.
+    Where it is too wide, columns are left out that matter least, and words are folded; never a number, and
+    never the first column.
     """
-    cells = [list(row) for row in rows]
+    cells = [list(row) for row in (*rows, *([] if total is None else [total]))]
     written = {
         title: written_column(kind, [row[index] for row in cells])
         for index, (title, kind) in enumerate(columns)
@@ -84,7 +107,7 @@ def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width:
     for title in _FIRST_TO_GO:
         if sum(_room(column, written[column[0]]) for column in shown) <= width:
             break
-        shown = [column for column in shown if column[0] != title]
+        shown = [column for column in shown if column is columns[0] or column[0] != title]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title, kind in shown:
         whole = max(map(len, (title, *written[title])))
@@ -96,8 +119,12 @@ def build_table(columns: Sequence[Column], rows: Iterable[Sequence[Any]], width:
             no_wrap=not words,
             min_width=min(whole, _WORD) if words else whole,
         )
-    for row in zip(*(written[title] for title, _ in shown), strict=True):
-        table.add_row(*(Text(cell) for cell in row))
+    lines = list(zip(*(written[title] for title, _ in shown), strict=True))
+    for number, row in enumerate(lines):
+        is_total = total is not None and number == len(lines) - 1
+        table.add_row(*(Text(cell) for cell in row), style="bold" if is_total else None)
+        if total is not None and number == len(lines) - 2:
+            table.add_section()
     return table
 
 
@@ -140,6 +167,8 @@ def _written(kind: str, value: Any, places: int) -> str:
         return written_time(value)
     if kind == TEXT or not isinstance(value, (int, float)):
         return harmless(str(value))
+    if kind == NUMBER:
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
     if kind == SHARE:
         return f"{value * 100:.{places}f} %"
     return f"{'$' if kind == DOLLARS else ''}{value:,.{places}f}"
@@ -152,6 +181,11 @@ def written_time(moment: Any) -> str:
     if isinstance(moment, datetime):
         return moment.strftime("%Y-%m-%d %H:%M:%S")
     return harmless(str(moment))
+
+
+def counted(count: int, word: str) -> str:
+    """How many there are of something."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def harmless(text: str) -> str:

@@ -146,7 +146,7 @@ def _savings(group: Mapping[str, Any]) -> dict[str, Any]:
         "cached_share": over(group["cache_read_tokens"], group["input_tokens"] or 0),
         "cache_read_saved_usd": _dollars(read),
         "cache_write_surcharge_usd": _dollars(None if write is None else -write),
-        "net_saved_usd": _dollars(None if read is None and write is None else (read or 0) + (write or 0)),
+        "net_saved_usd": _dollars(None if read is None or write is None else read + write),
         "cache_hit_calls": group["cache_hit_calls"],
         "cache_hit_total_tokens": group["cache_hit_total_tokens"],
         "cache_hit_saved_usd": _dollars(known["hit"]),
