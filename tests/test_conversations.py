@@ -15,6 +15,7 @@ from tokentrail._context import context
 from tokentrail._neighbours import ERROR, FEEDBACK, MESSAGE, SESSION
 from tokentrail._query import filters
 from tokentrail._tracker import Tracker
+from tokentrail.models._neighbours import NEIGHBOURS
 
 CASES = {
     case["name"]: case
@@ -32,7 +33,7 @@ def tracker() -> Iterator[Tracker]:
 def stored(tracker: Tracker, kind: str, **where: Any) -> list[Any]:
     """Every row of a kind in the store, oldest first."""
     assert tracker.flush(30)
-    return tracker._writer.store().beside(kind, filters(**where), limit=1000)[::-1]
+    return tracker._writer.store().beside(NEIGHBOURS[kind], filters(**where), limit=1000)[::-1]
 
 
 # --- messages ------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from tokentrail._context import context
-from tokentrail._neighbours import TOOL_CALL
 from tokentrail._query import filters
 from tokentrail._tracker import Tracker
 from tokentrail.models import ToolCall
@@ -28,8 +27,7 @@ def tracker() -> Iterator[Tracker]:
 def stored(tracker: Tracker) -> list[ToolCall]:
     """Every tool call in the store, oldest first."""
     assert tracker.flush(30)
-    rows = tracker._writer.store().beside(TOOL_CALL, filters(), limit=1000)
-    return [row for row in rows[::-1] if isinstance(row, ToolCall)]
+    return tracker._writer.store().beside(ToolCall, filters(), limit=1000)[::-1]
 
 
 def test_start_and_finish(tracker: Tracker) -> None:

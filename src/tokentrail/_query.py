@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from tokentrail._measures import MEASURES
+from tokentrail._neighbours import FIELDS_OF
 from tokentrail._periods import GRANULARITIES
 from tokentrail._records import BOOLEAN, DURATION, FIELDS, TEXT, to_us
 from tokentrail.errors import QueryError
@@ -19,7 +20,10 @@ from tokentrail.errors import QueryError
 Moment: TypeAlias = datetime | date | str
 Wanted: TypeAlias = tuple[str | bool | None, ...]
 
-NAMES: Final = frozenset({"provider", "model", "requested_model", "call_type", "status"})
+NAMES: Final = frozenset({
+    "provider", "model", "requested_model", "call_type", "status", "role", "level", "platform", "tool_name",
+    "tool_source", "feedback_type",
+})  # fmt: skip
 """Fields whose values are words: filters on them never mind upper and lower case. Ids are exact."""
 
 _YEARS: Final = (1900, 9000)
@@ -32,6 +36,12 @@ DIMENSIONS: Final = frozenset(
 
 FILTERS: Final = frozenset({name for name in DIMENSIONS if FIELDS.get(name) != DURATION})
 """What a question can be filtered by."""
+
+
+NEIGHBOUR_FILTERS: Final = FILTERS | {
+    name for fields in FIELDS_OF.values() for name, kind in fields.items() if kind == TEXT
+}
+"""What questions about messages, tool calls and the like can be filtered by."""
 
 
 class Exact(str):
@@ -57,7 +67,12 @@ class Filters:
 
 
 def filters(
-    *, start: Moment | None = None, end: Moment | None = None, tz: str = "UTC", **wanted: Any
+    *,
+    start: Moment | None = None,
+    end: Moment | None = None,
+    tz: str = "UTC",
+    known: Collection[str] = FILTERS,
+    **wanted: Any,
 ) -> Filters:
     """Check filters and make them one object.
 
@@ -65,6 +80,7 @@ def filters(
         start: first moment that counts. Naive times and dates are in `tz`.
         end: first moment that no longer counts; a date (or a text that is only a date) includes that day.
         tz: IANA name of a time zone.
+        known: fields that there are.
         wanted: field = value, or several. Text may hold `*` and `?`; then, and for provider, model,
             requested_model, call_type and status always, upper and lower case are the same. `None` is no
             filter; a `None` among several values asks for calls where the field is not known.
@@ -77,7 +93,7 @@ def filters(
     end_us = None if end is None else _moment("end", end, zone, days=1)
     if start_us is not None and end_us is not None and end_us < start_us:
         raise QueryError(f"end: {end} lies before start, {start}.")
-    values = {name: _wanted(name, value) for name, value in wanted.items() if value is not None}
+    values = {name: _wanted(name, value, known) for name, value in wanted.items() if value is not None}
     return Filters(start_us, end_us, zone, MappingProxyType(values))
 
 
@@ -112,9 +128,9 @@ def _parse(value: object) -> datetime | date:
     return date.fromisoformat(text) if len(text) <= 10 else datetime.fromisoformat(text)
 
 
-def _wanted(name: str, value: Any) -> Wanted:
-    if name not in FILTERS:
-        raise QueryError(f"{name}: no such filter. There are: {', '.join(sorted(FILTERS))}.")
+def _wanted(name: str, value: Any, known: Collection[str]) -> Wanted:
+    if name not in known:
+        raise QueryError(f"{name}: no such filter. There are: {', '.join(sorted(known))}.")
     several = list(value) if isinstance(value, (list, tuple, set, frozenset)) else [value]
     allowed: tuple[type, ...] = (bool,) if FIELDS.get(name) == BOOLEAN else (str,)
     for item in several:

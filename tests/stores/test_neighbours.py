@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tokentrail._neighbours import ERROR, FEEDBACK, MESSAGE, SESSION, TOOL_CALL, joined
 from tokentrail._query import filters
 from tokentrail._records import Record, to_us
+from tokentrail.models import ToolCall
+from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores.base import Store
 
 NEW_YEAR = to_us(datetime(2026, 1, 1, tzinfo=UTC))
@@ -46,7 +48,7 @@ def store(request: pytest.FixtureRequest, all_stores: dict[str, Store]) -> Store
 
 
 def rows(store: Store, kind: str) -> list[Record]:
-    return [row.to_record() for row in store.beside(kind, filters(), limit=100)]
+    return [row.to_record() for row in store.beside(NEIGHBOURS[kind], filters(), limit=100)]
 
 
 # --- joining -------------------------------------------------------------------------------------
@@ -226,6 +228,16 @@ def test_a_bad_neighbour_stops_no_other(store: Store, bad: Record) -> None:
     store.append([], forget=["a.seg"])
 
 
+def test_every_column_comes_back(store: Store) -> None:
+    """What a record says, a row says."""
+    told_ = tool(
+        1, duration_us=1_234_567, tags=["a", "ü"], attributes={"x": [1, None]}, ended_at=NEW_YEAR + 9
+    )
+    store.append([told_])
+    (row,) = rows(store, TOOL_CALL)
+    assert row == {name: value for name, value in told_.items() if name != "kind"}
+
+
 def test_text_no_database_takes_is_stored_readable(store: Store) -> None:
     """A lone surrogate or a NUL costs a character, not the record."""
     appended = store.append([tool(1, tool_name="a\0b", error_message="half \ud83d")])
@@ -270,9 +282,9 @@ def test_a_tool_call_learns_from_its_call(store: Store) -> None:
 def test_pages_never_overlap(store: Store) -> None:
     """Newest first, ties by id; pages join without gap or repetition although the times are equal."""
     store.append([tool(number, started_at=NEW_YEAR + number // 4) for number in range(10)])
-    everything = [row.id for row in store.beside(TOOL_CALL, filters(), limit=99)]
+    everything = [row.id for row in store.beside(ToolCall, filters(), limit=99)]
     pages, after = [], None
-    while page := store.beside(TOOL_CALL, filters(), limit=3, after=after):
+    while page := store.beside(ToolCall, filters(), limit=3, after=after):
         pages += [row.id for row in page]
         after = (to_us(page[-1].started_at), page[-1].id)
     assert pages == everything
@@ -290,16 +302,23 @@ def test_filters_and_tallies(store: Store) -> None:
     )
 
     def found(**where: Any) -> list[str]:
-        return [row.id for row in store.beside(TOOL_CALL, filters(**where), limit=9)]
+        return [row.id for row in store.beside(ToolCall, filters(**where), limit=9)]
 
     assert found(user_id="u?") == ["tool-2", "tool-1"]
     assert found(user_id=["u1", None]) == ["tool-3", "tool-1"]
     assert found(tag="b") == ["tool-2"]
     assert found(status="ERROR") == ["tool-3", "tool-2"]
     assert found(end=datetime(2026, 1, 1, tzinfo=UTC)) == []
-    assert store.tally(TOOL_CALL, filters()) == [(3,)]
-    assert sorted(store.tally(TOOL_CALL, filters(), ("status",))) == [("error", 2), ("success", 1)]
-    assert store.tally(TOOL_CALL, filters(user_id="nobody")) == [(0,)]
+    assert found(model="m") == []
+    assert found(model=["m", None], is_streaming=[None]) == ["tool-3", "tool-2", "tool-1"]
+    last = NEW_YEAR + 3
+    assert store.tally(ToolCall, filters()) == [(3, last)]
+    assert sorted(store.tally(ToolCall, filters(), ("status",))) == [
+        ("error", 2, last),
+        ("success", 1, NEW_YEAR + 1),
+    ]
+    assert ("error", ["a", "b"], 1, NEW_YEAR + 2) in store.tally(ToolCall, filters(), ("status", "tags"))
+    assert store.tally(ToolCall, filters(user_id="nobody")) == [(0, None)]
 
 
 def test_concurrent_first_tellings(store: Store) -> None:

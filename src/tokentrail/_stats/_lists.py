@@ -12,8 +12,6 @@ from tokentrail._query import Exact, Filters
 from tokentrail._stats._amounts import OVERVIEW, amounts, lasting
 from tokentrail._stats._answers import CallPage, Found
 from tokentrail._stats._arguments import (
-    MOST_CALLS,
-    MOST_OFFSET,
     Count,
     FilterArguments,
     LargeOf,
@@ -23,7 +21,7 @@ from tokentrail._stats._arguments import (
 )
 from tokentrail._stats._ask import Ask
 from tokentrail._stats._asking import Asking
-from tokentrail._stats._places import cursor_after, cursor_at, place_of
+from tokentrail._stats._places import cursor_after, cursor_at, page_bounds, place_of
 from tokentrail._stats._requests import ClientUsageData, client_usage
 from tokentrail._stats._sessions import RunUsage, SessionPage, session_items
 from tokentrail.errors import QueryError
@@ -67,7 +65,7 @@ class Lists(Asking):
             offset: how many to leave out first; a cursor is quicker, and its pages never overlap.
             where: filters.
         """
-        most, left_out = _page(limit, offset)
+        most, left_out = page_bounds(limit, offset)
         after = None if cursor is None else place_of(cursor)
         ask, asked = self._question(**where)
         (all_calls,) = ask(("calls",), asked)
@@ -102,7 +100,7 @@ class Lists(Asking):
         """
         if of not in _SIZES:
             raise QueryError(f"of: {of!r} is unknown. There are: {', '.join(_SIZES)}.")
-        (most, left_out), size = _page(limit, offset), _SIZES[of]
+        (most, left_out), size = page_bounds(limit, offset), _SIZES[of]
         ask, asked = self._question(**where)
         large = (size, "at_least", min_bytes)
         items = ask.store.scan(asked, limit=most + 1, offset=left_out, when=(large,), largest=size)
@@ -156,7 +154,7 @@ class Lists(Asking):
             active_minutes: a session goes on until so many minutes after its last call began.
             where: filters.
         """
-        most, _ = _page(limit)
+        most, _ = page_bounds(limit)
         after = None if cursor is None else place_of(cursor)
         if active_minutes < 0:
             raise QueryError(f"active_minutes: {active_minutes} is below 0.")
@@ -205,20 +203,11 @@ class Lists(Asking):
             recent: how many of the newest requests.
             where: filters; `client_id` says which client.
         """
-        most, _ = _page(recent)
+        most, _ = page_bounds(recent)
         ask, asked = self._question(**where)
         client_id = where.get("client_id")
         newest = ask.store.scan(asked, limit=most)
         return client_usage(ask, asked, client_id if isinstance(client_id, str) else None, newest)
-
-
-def _page(limit: int, offset: int = 0) -> tuple[int, int]:
-    """Limit and offset that are in force."""
-    if limit < 1:
-        raise QueryError(f"limit: {limit} is below 1.")
-    if offset < 0:
-        raise QueryError(f"offset: {offset} is below 0.")
-    return min(limit, MOST_CALLS), min(offset, MOST_OFFSET)
 
 
 def _count(ask: Ask, asked: Filters, since: int, is_active: bool | None) -> int:

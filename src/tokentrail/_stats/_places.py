@@ -1,21 +1,40 @@
-"""Cursors: where a page begins."""
+"""Where a page begins, and how long it is."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Protocol
 
 from tokentrail._records import from_us, to_us
+from tokentrail._stats._arguments import MOST_CALLS, MOST_OFFSET
 from tokentrail.errors import QueryError
 
-if TYPE_CHECKING:
-    from tokentrail.models import LLMCall
+
+def page_bounds(limit: int, offset: int = 0) -> tuple[int, int]:
+    """Limit and offset that are in force.
+
+    Raises:
+        QueryError: one of them is too small.
+    """
+    if limit < 1:
+        raise QueryError(f"limit: {limit} is below 1.")
+    if offset < 0:
+        raise QueryError(f"offset: {offset} is below 0.")
+    return min(limit, MOST_CALLS), min(offset, MOST_OFFSET)
 
 
-def cursor_after(call: LLMCall) -> str:
-    """Where the page after this call begins."""
-    return cursor_at(to_us(call.started_at), call.id)
+class _Row(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def started_at(self) -> datetime: ...
+
+
+def cursor_after(row: _Row) -> str:
+    """Where the page after this row begins."""
+    return cursor_at(to_us(row.started_at), row.id)
 
 
 def cursor_at(moment_us: int, key: str) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tokentrail._neighbours import MESSAGE
 from tokentrail._query import Exact, Filters
 from tokentrail._records import from_us
 from tokentrail._stats._amounts import amounts, settled
 from tokentrail._stats._answers import Amounts, Found
 from tokentrail._stats._ask import Ask
+from tokentrail.models import Message
 
 
 class SessionItem(Amounts):
@@ -60,7 +60,7 @@ def session_items(ask: Ask, groups: Sequence[dict[str, Any]], active_since: int)
     for group in ask(("calls",), these, by=("session_id", "user_id"), order="-calls"):
         if group["user_id"] is not None:
             users.setdefault(group["session_id"], group["user_id"])
-    messages = {row[0]: row[1] for row in ask.store.tally(MESSAGE, these, ("session_id",))}
+    messages = {row[0]: row[1] for row in ask.store.tally(Message, these, ("session_id",))}
     return [
         amounts(
             SessionItem,

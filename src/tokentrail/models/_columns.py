@@ -214,10 +214,12 @@ def flag_column() -> Any:
     return _column(Boolean().with_variant(SqliteFlag(), "sqlite"))
 
 
-def json_column(empty: type) -> Any:
-    """A list or a mapping."""
+def json_column(empty: type, *, hidden: bool = False) -> Any:
+    """A list or a mapping; a hidden one is in no answer."""
     kind = cast("Any", JsonText(empty))
-    return Field(default_factory=empty, sa_type=kind, sa_column_kwargs={"nullable": True})
+    return Field(
+        default_factory=empty, sa_type=kind, sa_column_kwargs={"nullable": True}, exclude=hidden or None
+    )
 
 
 class Table(SQLModel, registry=registry()):

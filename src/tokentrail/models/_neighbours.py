@@ -103,7 +103,7 @@ class _Named(Neighbour):
     user_name: str | None = text_column()
     platform: str | None = text_column()
     updated_at: datetime | None = time_column()
-    stamps: dict[str, int] = json_column(dict)
+    stamps: dict[str, int] = json_column(dict, hidden=True)
     """When each column was told, in microseconds: of two tellings the later one counts."""
 
 

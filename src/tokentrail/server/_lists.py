@@ -8,9 +8,9 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from tokentrail._query import Exact
-from tokentrail._records import FAILED
 from tokentrail._stats._answers import Answer, CallPage, Overview
 from tokentrail._stats._catalog import STATS, Parameter
+from tokentrail._stats._conversation_answers import ErrorPage
 from tokentrail.server._access import READ, Access
 from tokentrail.server._answering import access_of, as_json, problems
 from tokentrail.server._ledger import Ledger
@@ -22,7 +22,6 @@ _PAGES: Final[Mapping[str, tuple[str, str, dict[str, Any]]]] = {
         "Calls of embedding models, newest first",
         {"call_type": Exact("embedding")},
     ),
-    "errors": ("errors", "Calls that failed or timed out, newest first", {"status": list(FAILED)}),
 }
 """Path → name, what it is, and the filter that makes it so."""
 _FIRST: Final = 50
@@ -34,7 +33,7 @@ class Data(Answer):
     overview: Overview
     llm_calls: CallPage
     embedding_calls: CallPage
-    errors: CallPage
+    errors: ErrorPage
     total_count: dict[str, int]
     """How many there are of each."""
 
@@ -89,8 +88,9 @@ def _add_data(router: APIRouter, ledger: Ledger) -> None:
 def _data(ledger: Ledger, given: dict[str, Any], access: Access) -> Data:
     limit = given.pop("limit", _FIRST)
     asked = access.narrow(given)
-    pages = {"llm_calls": ledger.stats.calls(limit, **asked)} | {
+    pages: dict[str, Any] = {
         name: ledger.stats.calls(limit, **{**asked, **fixed}) for name, _, fixed in _PAGES.values()
     }
+    pages |= {"llm_calls": ledger.stats.calls(limit, **asked), "errors": ledger.stats.errors(limit, **asked)}
     counts = {name: page.total for name, page in pages.items()}
     return Data(overview=ledger.stats.overview(**asked), total_count=counts, **pages)

@@ -43,6 +43,9 @@ def conditions(
     window = _window(filters, table)
     found = list(window)
     for name, wanted in filters.wanted.items():
+        if name != "tag" and COLUMN_OF.get(name, name) not in table.c:
+            found.append(sa.true() if None in wanted else sa.false())  # unknown, whatever the row
+            continue
         known = _resolved(connection, name, wanted, window, table)
         found.append(
             _tagged(connection, known, table)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from tokentrail._neighbours import INHERITED
-from tokentrail._records import Record
+from tokentrail._records import COLUMN_OF, Record
 from tokentrail.models import LLMCall, Message
 from tokentrail.models._neighbours import NEIGHBOURS, public_columns
 from tokentrail.stores.base import Refused
@@ -70,9 +70,11 @@ class SqlShelf:
             for chunk in _chunks(row["id"] for row in some):
                 self._connection.execute(sa.delete(table).where(table.c.id.in_(chunk)))
             blank = dict.fromkeys(table.c.keys())
-            self._connection.execute(
-                sa.insert(table), [{**blank, **public_columns(kind, row)} for row in some]
-            )
+            made = [
+                {COLUMN_OF.get(name, name): value for name, value in public_columns(kind, row).items()}
+                for row in some
+            ]
+            self._connection.execute(sa.insert(table), [{**blank, **row} for row in made])
 
         return self._write_each(write, rows) if rows else []
 

@@ -28,6 +28,7 @@ from tokentrail.models import LLMCall, Neighbour
 from tokentrail.models._columns import TIMES_US
 
 Row = TypeVar("Row", bound=SQLModel)
+Beside = TypeVar("Beside", bound=Neighbour)
 
 Position: TypeAlias = tuple[str, int]
 """How far a journal segment has been read into the store: (segment name, offset)."""
@@ -187,12 +188,25 @@ class Store(Protocol):
         """
 
     def beside(
-        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[Neighbour]:
-        """Rows of one kind of neighbour (`FIELDS_OF`), in the order of `scan`."""
+        self,
+        table: type[Beside],
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> list[Beside]:
+        """Rows of one kind of neighbour, in the order of `scan`."""
 
-    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """How many rows of a kind there are: (value of each field of `by`…, count), in no order."""
+    def tally(
+        self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
+    ) -> list[tuple[Any, ...]]:
+        """How many rows of a kind there are, and when the latest is from.
+
+        Returns:
+            list: (value of each field of `by`…, count, latest `started_at` in microseconds), in no order.
+                Without `by` there is one.
+        """
 
     def get(self, call_id: str) -> LLMCall | None:
         """One call, or `None`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,10 +19,10 @@ from tokentrail._records import (
     to_us,
 )
 from tokentrail.models import LLMCall, Neighbour
-from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _joining
 from tokentrail.stores.base import (
     Appended,
+    Beside,
     Groups,
     Position,
     Progress,
@@ -203,17 +202,34 @@ class MemoryStore:
         return [LLMCall.from_record(record) for record in found[offset : offset + limit]]
 
     def beside(
-        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[Neighbour]:
-        rows = self._matching(filters, self._neighbours[kind])
+        self,
+        table: type[Beside],
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> list[Beside]:
+        rows = self._matching(filters, self._neighbours[table.KIND])
         found = {(row["started_at"], row["id"]): row for row in rows}
         keys = sorted((key for key in found if after is None or key < after), reverse=True)
-        return [NEIGHBOURS[kind].from_record(found[key]) for key in keys[:limit]]
+        return [table.from_record(found[key]) for key in keys[offset : offset + limit]]
 
-    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        rows = self._matching(filters, self._neighbours[kind])
-        groups = Counter(tuple(row.get(name) for name in by) for row in rows)
-        return [(*key, count) for key, count in groups.items()] if by else [(len(rows),)]
+    def tally(
+        self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
+    ) -> list[tuple[Any, ...]]:
+        rows = self._matching(filters, self._neighbours[table.KIND])
+        groups: dict[str, list[Record]] = {} if by else {"[]": []}
+        for row in rows:
+            groups.setdefault(repr([row.get(name) for name in by]), []).append(row)
+        return [
+            (
+                *(members[0].get(name) for name in by if members),
+                len(members),
+                max((row["started_at"] for row in members), default=None),
+            )
+            for members in groups.values()
+        ]
 
     def spans(self, filters: Filters, by: str | None = None) -> Spans:
         found: dict[Any, tuple[dict[int, int], dict[int, int]]] = {} if by else {None: ({}, {})}

@@ -17,16 +17,16 @@ from sqlmodel import SQLModel
 
 from tokentrail._measures import AMOUNTS, Test
 from tokentrail._query import Filters, Query
-from tokentrail._records import Record
+from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload, Neighbour
-from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _engine, _joining
 from tokentrail.stores._compile import answer, condition, conditions, operand, spans
 from tokentrail.stores._neighbours import SqlShelf, Write, delete_before, table_of
 from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
 from tokentrail.stores.base import (
     Appended,
+    Beside,
     Groups,
     Position,
     Progress,
@@ -352,22 +352,33 @@ class SqlStore:
             return list(session.execute(statement).scalars())
 
     def beside(
-        self, kind: str, filters: Filters, *, limit: int, after: tuple[int, str] | None = None
-    ) -> list[Neighbour]:
-        model = NEIGHBOURS[kind]
-        columns = table_of(model).c
+        self,
+        table: type[Beside],
+        filters: Filters,
+        *,
+        limit: int,
+        after: tuple[int, str] | None = None,
+        offset: int = 0,
+    ) -> list[Beside]:
+        columns = table_of(table).c
         with self._reading() as connection, Session(connection, expire_on_commit=False) as session:
-            where = conditions(connection, filters, after=after, table=table_of(model))
-            newest = sa.select(model).where(*where).order_by(columns.started_at.desc(), columns.id.desc())
-            return list(session.execute(newest.limit(limit)).scalars())
+            where = conditions(connection, filters, after=after, table=table_of(table))
+            newest = sa.select(table).where(*where).order_by(columns.started_at.desc(), columns.id.desc())
+            return list(session.execute(newest.limit(limit).offset(offset)).scalars())
 
-    def tally(self, kind: str, filters: Filters, by: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        table = table_of(NEIGHBOURS[kind])
-        keys = [table.c[name] for name in by]
+    def tally(
+        self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
+    ) -> list[tuple[Any, ...]]:
+        columns = table_of(table).c
+        keys = [columns[name] for name in by]
         with self._reading() as connection:
-            where = conditions(connection, filters, table=table)
-            asked = sa.select(*keys, sa.func.count()).select_from(table).where(*where).group_by(*keys)
-            return [tuple(row) for row in connection.execute(asked)]
+            where = conditions(connection, filters, table=table_of(table))
+            latest = sa.func.max(columns.started_at)
+            asked = sa.select(*keys, sa.func.count(), latest).where(*where).group_by(*keys)
+            return [
+                (*key, None if latest is None else to_us(latest))
+                for *key, latest in connection.execute(asked)
+            ]
 
     def aggregate(self, query: Query) -> Groups:
         with self._reading() as connection:
