@@ -227,6 +227,69 @@ def test_feedback_in_numbers(tracker: Tracker) -> None:
     assert tracker.stats.feedback().total == 5
 
 
+# --- one conversation ----------------------------------------------------------------------------
+
+
+def test_a_conversation_turn_by_turn(tracker: Tracker) -> None:
+    """One message of the user is one turn; answers, calls and tool calls join by message, else by time."""
+    with context(session_id="s", user_id="u"):
+        tracker.record(model="warm-up", started_at=minutes(0), duration_ms=10)
+        first = tracker.record_message("q1", started_at=minutes(1), status="success")
+        tracker.record(model="step-1", started_at=minutes(1.1), usage={"total_tokens": 5}, duration_ms=30)
+        tracker.record_tool_call("t", started_at=minutes(1.2), error="no")
+        tracker.record(model="step-2", started_at=minutes(1.3), usage={"total_tokens": 7}, duration_ms=10)
+        tracker.record_message("a1", role="assistant", started_at=minutes(1.4))
+        tracker.record_message("q2", started_at=minutes(2))
+        with context(message_id=first):
+            tracker.record(model="late", started_at=minutes(2.5))
+            late = tracker.record_message("more", role="assistant", started_at=minutes(2.6))
+        tracker.record_message("a2", role="assistant", started_at=minutes(3))
+        tracker.record_message("x", role="assistant", parent_id=late, started_at=minutes(4))
+        tracker.record_error("own", started_at=minutes(4))
+    tracker.record_message("elsewhere", session_id="t", started_at=minutes(1))
+    found = tracker.stats.session_analysis("s")
+    assert [
+        (
+            turn.message and turn.message.content,
+            [reply.content for reply in turn.replies],
+            [call.model for call in turn.llm_calls],
+            [tool.tool_name for tool in turn.tool_calls],
+            turn.total_tokens,
+        )
+        for turn in found.turns
+    ] == [
+        (None, [], ["warm-up"], [], None),
+        ("q1", ["a1", "more", "x"], ["step-1", "step-2", "late"], ["t"], 12),
+        ("q2", ["a2"], [], [], None),
+    ]
+    assert found.found
+    assert found.session is not None
+    assert (found.session.message_count, found.session.call_count, found.session.user_id) == (6, 4, "u")
+    assert (found.session.start_time, found.session.last_activity) == (minutes(0), minutes(4))
+    assert found.session_duration_seconds == 240
+    assert not found.session.is_active
+    stats = found.message_stats
+    assert (stats.total, stats.success, stats.error, stats.pending, stats.discarded) == (6, 5, 0, 1, 0)
+    assert (found.llm_stats.calls, found.llm_stats.tokens) == (4, 12)
+    assert (found.tool_stats.total, found.tool_stats.error) == (1, 1)
+    assert [error.kind for error in found.errors] == ["tool_call", "error"]
+    assert not found.detail_truncated
+
+
+def test_a_conversation_without_calls(tracker: Tracker) -> None:
+    """Messages alone, or a word to the tracker alone, make a session known; nothing makes it unknown."""
+    tracker.record_message("q", session_id="said")
+    tracker.session("told", user_name="Ann")
+    said, told, none = (tracker.stats.session_analysis(name) for name in ("said", "told", "none"))
+    assert (said.found, told.found, none.found) == (True, True, False)
+    assert said.session is not None
+    assert said.session.is_active
+    assert told.session is not None
+    assert (told.session.user_name, told.session.message_count) == ("Ann", 0)
+    assert (none.session, none.turns, none.session_duration_seconds) == (None, [], None)
+    assert not tracker.stats.session_analysis("said", organization_id="other").found
+
+
 def test_a_store_of_one_tenant_is_asked_alone(plain: Tracker) -> None:
     """Filters on organisation and client are exact for all lists."""
     for tenant in ("A", "B"):

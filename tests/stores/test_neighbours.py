@@ -312,13 +312,14 @@ def test_filters_and_tallies(store: Store) -> None:
     assert found(model="m") == []
     assert found(model=["m", None], is_streaming=[None]) == ["tool-3", "tool-2", "tool-1"]
     last = NEW_YEAR + 3
-    assert store.tally(ToolCall, filters()) == [(3, last)]
+    assert store.tally(ToolCall, filters()) == [(3, NEW_YEAR + 1, last)]
     assert sorted(store.tally(ToolCall, filters(), ("status",))) == [
-        ("error", 2, last),
-        ("success", 1, NEW_YEAR + 1),
+        ("error", 2, NEW_YEAR + 2, last),
+        ("success", 1, NEW_YEAR + 1, NEW_YEAR + 1),
     ]
-    assert ("error", ["a", "b"], 1, NEW_YEAR + 2) in store.tally(ToolCall, filters(), ("status", "tags"))
-    assert store.tally(ToolCall, filters(user_id="nobody")) == [(0, None)]
+    both = NEW_YEAR + 2
+    assert ("error", ["a", "b"], 1, both, both) in store.tally(ToolCall, filters(), ("status", "tags"))
+    assert store.tally(ToolCall, filters(user_id="nobody")) == [(0, None, None)]
 
 
 def test_concurrent_first_tellings(store: Store) -> None:

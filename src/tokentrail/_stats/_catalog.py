@@ -185,6 +185,7 @@ STATS: Final[Mapping[str, Statistic]] = _table(
         statistic(Stats.call, "llm-calls/{call_id}"),
         statistic(Stats.find_large, "large-calls"),
         statistic(Stats.sessions, "sessions"),
+        statistic(Stats.session_analysis, "sessions/{session_id}/analysis"),
         statistic(Stats.run_usage, "runs/{run_id}/usage"),
         statistic(Stats.messages, "messages"),
         statistic(Stats.message_details, "messages/{message_id}/details"),

@@ -136,11 +136,11 @@ class Conversations(Asking):
         store = self._opened()
         said = store.tally(Feedback, asked, ("feedback_type",))
         reasons: Counter[str] = Counter()
-        for given, count, _ in store.tally(Feedback, asked, ("inaccurate_reasons",)):
+        for given, count, *_ in store.tally(Feedback, asked, ("inaccurate_reasons",)):
             reasons.update(dict.fromkeys(given or (), count))
         return _opinions(
             FeedbackStats,
-            ((kind, count) for kind, count, _ in said),
+            ((kind, count) for kind, count, *_ in said),
             by_client=self._opinions_by("client", asked),
             by_agent=self._opinions_by("agent", asked),
             reasons=[
@@ -150,14 +150,14 @@ class Conversations(Asking):
         )
 
     def _opinions_by(self, what: str, asked: Filters) -> list[OpinionsItem]:
-        groups: dict[str | None, list[tuple[str, str, int, int]]] = {}
+        groups: dict[str | None, list[tuple[str, str, int, int, int]]] = {}
         fields = (f"{what}_id", f"{what}_name", "feedback_type")
         for key, *told in self._opened().tally(Feedback, asked, fields):
             groups.setdefault(key, []).append(tuple(told))
         items = []
         for key, members in groups.items():
-            names = [(latest, name) for name, _, _, latest in members if name is not None]
-            said = ((kind, count) for _, kind, count, _ in members)
+            names = [(latest, name) for name, _, _, _, latest in members if name is not None]
+            said = ((kind, count) for _, kind, count, _, _ in members)
             items.append(_opinions(OpinionsItem, said, key=key, name=max(names)[1] if names else None))
         return sorted(items, key=lambda item: (-item.total, item.key is None, item.key or ""))
 
@@ -217,13 +217,13 @@ class Conversations(Asking):
         (used,) = Ask(store)(AMOUNTS, of_it)
         return MessageDetails(
             message=found[0],
-            replies=_oldest_first(replies),
-            llm_calls=_oldest_first(calls),
+            replies=oldest_first(replies),
+            llm_calls=oldest_first(calls),
             llm_stats=call_stats(used),
-            tool_calls=_oldest_first(tools),
-            tool_stats=tool_stats(_oldest_first(tools)),
-            errors=_oldest_first(errors),
-            feedback=_oldest_first(feedback),
+            tool_calls=oldest_first(tools),
+            tool_stats=tool_stats(oldest_first(tools)),
+            errors=oldest_first(errors),
+            feedback=oldest_first(feedback),
             detail_truncated=max(len(calls), len(replies), len(tools), len(feedback), len(errors)) > DETAILS,
         )
 
@@ -264,12 +264,13 @@ class Conversations(Asking):
         return int(calls["calls"]) + sum(map(_count, beside))
 
 
-def _oldest_first(rows: list[_Row]) -> list[_Row]:
+def oldest_first(rows: list[_Row]) -> list[_Row]:
+    """The newest of some rows that came newest first, the other way round."""
     return rows[:DETAILS][::-1]
 
 
 def _count(tally: Sequence[tuple[Any, ...]]) -> int:
-    return sum(count for *_, count, _ in tally)
+    return sum(count for *_, count, _, _ in tally)
 
 
 def _failed(asked: Filters) -> Filters:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final, Unpack
 
 from tokentrail._stats._amounts import OVERVIEW, SUMMARY, model_amounts, overview, summary
+from tokentrail._stats._analysis import Analysis
 from tokentrail._stats._answers import (
     Breakdown,
     ErrorStatistics,
@@ -24,7 +25,6 @@ from tokentrail._stats._arguments import (
     WindowArguments,
 )
 from tokentrail._stats._budgeting import Budgeting
-from tokentrail._stats._conversations import Conversations
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
@@ -43,7 +43,7 @@ from tokentrail.errors import QueryError
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats(Lists, Conversations, Exports, Budgeting, PriceQuestions):
+class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a

@@ -65,6 +65,10 @@ def answer(ledger: Ledger, statistic: Statistic, arguments: dict[str, Any], acce
     if statistic.filtered:
         arguments = access.narrow(arguments)
     found = statistic.ask(ledger.stats, **arguments)
-    if found is None or (not statistic.filtered and not access.sees(found)):
+    if (
+        found is None
+        or not getattr(found, "found", True)
+        or (not statistic.filtered and not access.sees(found))
+    ):
         raise NotFoundError(f"There is no such {statistic.name.replace('_', ' ')}.")
     return found

@@ -201,11 +201,11 @@ class Store(Protocol):
     def tally(
         self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
     ) -> list[tuple[Any, ...]]:
-        """How many rows of a kind there are, and when the latest is from.
+        """How many rows of a kind there are, and when the earliest and the latest are from.
 
         Returns:
-            list: (value of each field of `by`…, count, latest `started_at` in microseconds), in no order.
-                Without `by` there is one.
+            list: (value of each field of `by`…, count, earliest and latest `started_at` in microseconds), in
+                no order. Without `by` there is one.
         """
 
     def get(self, call_id: str) -> LLMCall | None:

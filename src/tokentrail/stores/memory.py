@@ -226,6 +226,7 @@ class MemoryStore:
             (
                 *(members[0].get(name) for name in by if members),
                 len(members),
+                min((row["started_at"] for row in members), default=None),
                 max((row["started_at"] for row in members), default=None),
             )
             for members in groups.values()

@@ -373,11 +373,11 @@ class SqlStore:
         keys = [columns[name] for name in by]
         with self._reading() as connection:
             where = conditions(connection, filters, table=table_of(table))
-            latest = sa.func.max(columns.started_at)
-            asked = sa.select(*keys, sa.func.count(), latest).where(*where).group_by(*keys)
+            bounds = sa.func.min(columns.started_at), sa.func.max(columns.started_at)
+            asked = sa.select(*keys, sa.func.count(), *bounds).where(*where).group_by(*keys)
             return [
-                (*key, None if latest is None else to_us(latest))
-                for *key, latest in connection.execute(asked)
+                (*row[:-2], *(None if moment is None else to_us(moment) for moment in row[-2:]))
+                for row in connection.execute(asked)
             ]
 
     def aggregate(self, query: Query) -> Groups:
