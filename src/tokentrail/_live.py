@@ -50,6 +50,11 @@ class Shelf:
         """Remember one more."""
         self.new[key] = item
         if len(self.new) >= self._kept:
+            self.turn()
+
+    def turn(self) -> None:
+        """Forget the older half, if the newer one is full."""
+        if len(self.new) >= self._kept:
             self.old, self.new = self.new, {}
 
     def get(self, key: Any) -> Any:
@@ -92,9 +97,7 @@ class Live:
     def start(self, record: Record, clock: int) -> Record | None:
         """Remember a running call; returns the end of the oldest one if there are now too many."""
         with self._lock:
-            self._active[record["id"]] = running = Running(record, clock)
-            if "usage_flags" in record:
-                running.told = True
+            self._active[record["id"]] = Running(record, clock)
             evicted = self._evict(clock) if len(self._active) > self._max_active else None
             self._version += 1
             if self._watched:
@@ -135,7 +138,7 @@ class Live:
             if running is None:
                 return self._late_or_orphan(call_id, fields, now, finality)
             record = running.record
-            if running.told or "seen_by" in fields:
+            if running.told or "usage_flags" in record or "seen_by" in fields:
                 record, fields = _joined(running, fields)
             ended = {**record, **fields}
             ended["finality"] = finality
@@ -147,8 +150,15 @@ class Live:
                 running.ended, running.told = ended, True
                 self._set_aside(call_id, running)
             else:
-                self._closed.put(call_id, ended)
-            self._account(ended, previous)
+                self._closed.new[call_id] = ended
+            if previous is None:
+                self.ended += 1
+            self._pending.append((ended, previous, self.ended))
+            if len(self._pending) >= _PENDING:
+                self._settle()
+            self._version += 1
+            if self._watched:
+                self._wake()
         return ended
 
     def add(self, record: Record) -> Record | None:
@@ -221,14 +231,13 @@ class Live:
         self._pending.append((record, previous, self.ended))
         if len(self._pending) >= _PENDING:
             self._settle()
-        self._version += 1
-        if self._watched:
-            self._wake()
+        self._bump()
 
     def _settle(self) -> None:
         """Totals by the delta rule: what a call adds now, minus what it had added before."""
         with self._lock:
             pending, self._pending = self._pending, []
+            self._closed.turn()
             replaced = [previous for _, previous, _ in pending if previous is not None]
             self._totals.add([record for record, _, _ in pending])
             self._totals.add(replaced, -1)

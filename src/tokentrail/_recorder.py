@@ -271,7 +271,9 @@ class Recorder:
             finality = PROVISIONAL if provisional else FINAL
             ended = self._live.end(call_id, columns, time.time_ns() // 1000, time.perf_counter_ns(), finality)
             if ended is not None:
-                self._deliver(ended)
+                self._writer.submit(ended)
+                if self._live.ended >= self._summary.due:
+                    self._summary.log(self._live.ended, self._live.totals)
 
     def _end(
         self,

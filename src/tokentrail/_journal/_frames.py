@@ -46,19 +46,19 @@ def _pick_encoder() -> Callable[[Mapping[str, Any]], bytes]:
         import orjson
     except ImportError:
         return encode_with_json
-    dumps = orjson.dumps
-
-    def encode_with_orjson(record: Mapping[str, Any]) -> bytes:
-        try:
-            return dumps(record)
-        except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are no strings
-            return encode_with_json(record)
-
-    return encode_with_orjson
+    return orjson.dumps
 
 
-encode: Final = _pick_encoder()
-"""A record as compact JSON in UTF-8: by orjson where it is installed (10 times faster), else by `json`."""
+dumps: Final = _pick_encoder()
+"""The fastest encoder there is (orjson, by 10 times). What it refuses, `encode_with_json` takes."""
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """A record as compact JSON in UTF-8."""
+    try:
+        return dumps(record)
+    except TypeError:  # lone surrogates, integers beyond 64 bits, keys that are no strings
+        return encode_with_json(record)
 
 
 def frame(payload: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 from zlib import crc32
 
 from tokentrail._health import Health
-from tokentrail._journal._frames import encode, frame
+from tokentrail._journal._frames import dumps, encode, encode_with_json, frame
 from tokentrail._journal._segment import Segment, create
 from tokentrail._records import Record
 
@@ -97,10 +97,13 @@ class Journal:
     def write(self, record: Record) -> Written:
         """Write one record; when this returns a segment, the record survives the death of the process."""
         try:
-            payload = encode(record)
-        except (TypeError, ValueError, RecursionError) as error:
-            self._health.fault("journal.encode", error)
-            return None, UNENCODED
+            payload = dumps(record)
+        except (TypeError, ValueError, RecursionError):
+            try:
+                payload = encode_with_json(record)
+            except (TypeError, ValueError, RecursionError) as error:
+                self._health.fault("journal.encode", error)
+                return None, UNENCODED
         data = b"\x1e%08x %b\n" % (crc32(payload), payload)  # as `frame` does; a call is a tenth of this
         segment = self._segment
         if segment is None or self._special:

@@ -20,7 +20,9 @@ from tokentrail._pricing._quotes import Quote, of_override
 from tokentrail._pricing._rates import FREE, Charge, Tokens, UnpriceableError, charge
 from tokentrail._records import Record, now_us
 
-COST_COLUMNS: Final = ("cost_nanos", "input_cost_nanos", "output_cost_nanos", "price_model", "price_version")
+COST_COLUMNS: Final = frozenset(
+    ("cost_nanos", "input_cost_nanos", "output_cost_nanos", "price_model", "price_version")
+)
 """What a price writes, besides `cost_source`."""
 _NO_DETAILS: Final[Mapping[str, int]] = {}
 _NO_TOKENS: Final = Tokens(0, 0)
@@ -196,9 +198,8 @@ class Pricer:
         if record.get("cost_nanos") is not None and record.get("cost_source") in (None, "provider"):
             record["cost_source"] = "provider"
             return
-        for column in COST_COLUMNS:
-            if column in record:
-                del record[column]
+        for column in COST_COLUMNS & record.keys():
+            del record[column]
         record["cost_source"] = "unpriced"
         model = record.get("model") or record.get("requested_model")
         if model:
