@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
+from starlette.exceptions import HTTPException
 
 from tokentrail._stats._answers import Answer
 from tokentrail.errors import ConfigurationError, QueryError, QueryTimeoutError, StoreError
@@ -96,6 +97,8 @@ def _explain(error: Exception) -> Response | None:
         return problem(422, str(error))
     if isinstance(error, RequestValidationError):
         return problem(422, _sentence(error))
+    if isinstance(error, HTTPException) and error.status_code == 400:  # FastAPI's word for a broken body
+        return problem(422, "body: it is no JSON.")
     if isinstance(error, ForbiddenError):
         return problem(403, str(error))
     if isinstance(error, NotFoundError):

@@ -129,6 +129,8 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": _KINDS[parameter.type]}
     if parameter.choices:
         schema["enum"] = list(parameter.choices)
+    elif parameter.name in _TIMES:
+        schema["anyOf"] = [{"format": "date-time"}, {"format": "date"}]
     elif parameter.type is str:
         schema["minLength"] = 1
     if parameter.least is not None:

@@ -7,7 +7,17 @@ from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    Strict,
+    model_validator,
+)
 
 from tokentrail._records import from_us, now_us, to_us
 from tokentrail._stats._answers import Answer
@@ -19,6 +29,12 @@ from tokentrail.server._ledger import OFF, Ledger
 _FUTURE_US: Final = 3600 * 1_000_000
 
 
+def _iso(text: object) -> datetime:
+    if not isinstance(text, str):
+        raise ValueError("is no ISO 8601 time with a zone, such as 2026-01-31T18:00:00Z")
+    return datetime.fromisoformat(text)
+
+
 def _storable(moment: datetime) -> datetime:
     if to_us(moment) not in TIMES_US or to_us(moment) > now_us() + _FUTURE_US:
         raise ValueError("lies in the future, or before 1900")
@@ -27,10 +43,11 @@ def _storable(moment: datetime) -> datetime:
 
 Name = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00]*$")]
 LongText = Annotated[str, Field(max_length=16_384, pattern=r"^[^\x00]*$")]
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Milliseconds = Annotated[float, Field(ge=0, le=10**10)]
-Dollars = Annotated[float, Field(ge=0, le=10**6)]
-Past = Annotated[AwareDatetime, AfterValidator(_storable)]
+Count = Annotated[int, Strict(), Field(ge=0, le=10**12)]
+Flag = Annotated[bool, Strict()]
+Milliseconds = Annotated[float, Strict(), Field(ge=0, le=10**10)]
+Dollars = Annotated[float, Strict(), Field(ge=0, le=10**6)]
+Past = Annotated[AwareDatetime, BeforeValidator(_iso), AfterValidator(_storable)]
 Id = Annotated[UUID, Field(description="Yours, so that sending it again changes nothing; else one is made.")]
 
 
@@ -56,9 +73,9 @@ class FinishedCall(BaseModel):
     """Default: from the price tables."""
     error_type: Name | None = None
     error_message: LongText | None = None
-    is_streaming: bool = False
-    is_byok: bool | None = None
-    cache_hit: bool | None = None
+    is_streaming: Flag = False
+    is_byok: Flag | None = None
+    cache_hit: Flag | None = None
     finish_reason: Name | None = None
     request_id: Name | None = None
     response_id: Name | None = None
