@@ -19,8 +19,8 @@ USAGE = {"prompt_tokens": 1200, "completion_tokens": 300}
 
 def fill(tracker: Tracker) -> None:
     """Record the calls of `tracker`."""
-    of_acme: dict[str, Any] = {"organization_id": "acme", "session_id": "s-acme", "user_id": "alice"}
-    of_rival: dict[str, Any] = {"organization_id": "rival", "session_id": "s-rival", "user_id": "bob"}
+    of_acme: dict[str, Any] = {"organization_id": "acme", "session_id": "shared", "user_id": "alice"}
+    of_rival: dict[str, Any] = {"organization_id": "rival", "session_id": "shared", "user_id": "bob"}
     for fields in (of_acme, of_acme, of_rival):
         tracker.record(model="gpt-4o", provider="openai", usage=USAGE, duration_ms=800, **fields)
     embedding: dict[str, Any] = {"model": "text-embedding-3-small", "call_type": "embedding"}

@@ -42,6 +42,9 @@ NEIGHBOUR_FILTERS: Final = FILTERS | {
     name for fields in FIELDS_OF.values() for name, kind in fields.items() if kind == TEXT
 }
 """What questions about messages, tool calls and the like can be filtered by."""
+OWNERS: Final = ("organization_id", "project_id", "client_id", "user_id")
+"""Fields that say whose a call is. Asked for one owner, an answer holds nothing of another: a session of
+theirs is the calls of theirs in it, however many share its name."""
 
 
 class Exact(str):

@@ -96,7 +96,7 @@ async def test_limits_are_clamped_and_echoed(asker: httpx.AsyncClient) -> None:
 
 async def test_names_of_the_seeds_are_understood(asker: httpx.AsyncClient) -> None:
     """camelCase, repeated, with wildcards, in any case."""
-    found = await asker.get(f"{API}/llm-calls?sessionId=s-acme&sessionId=s-r*&model=GPT-*&isStreaming=false")
+    found = await asker.get(f"{API}/llm-calls?sessionId=none&sessionId=SHAR*&model=GPT-*&isStreaming=false")
     assert found.json()["total"] == 4
     assert (await asker.get(f"{API}/breakdown?by=provider,model")).json()["by"] == ["provider", "model"]
 
@@ -274,7 +274,7 @@ async def test_one_tenant_never_sees_anothers_rows(tracker: Tracker, by_url: boo
             if "get" not in verbs or path.endswith("/stream"):
                 continue
             for call_id in [rivals[0].id] if "{" in path else [""]:
-                filled = path.replace("{call_id}", call_id).replace("{session_id}", "s-rival")
+                filled = path.replace("{call_id}", call_id).replace("{session_id}", "shared")
                 filled = filled.replace("{message_id}", rivals[0].id)
                 answer = await client.get(filled)
                 assert answer.status_code in (200, 403, 404), (path, answer.text)
@@ -286,6 +286,8 @@ async def test_one_tenant_never_sees_anothers_rows(tracker: Tracker, by_url: boo
         overview = dict(texts)[f"{API}/overview"]
         assert json.loads(overview)["total_calls"] == 3
         assert json.loads(dict(texts)[f"{API}/active"])["total"] == 1
+        (session,) = json.loads(dict(texts)[f"{API}/sessions"])["items"]
+        assert (session["calls"], session["total_tokens"]) == (3, 3000)
         assert 'status="success"} 2.0' in dict(texts)["/metrics"]
         assert len(dict(texts)[f"{API}/export"].splitlines()) == 4
         assert (await client.get(f"{API}/overview?organization_id=rival")).status_code == 403

@@ -23,7 +23,7 @@ from tokentrail._stats._ask import Ask
 from tokentrail._stats._asking import Asking
 from tokentrail._stats._places import cursor_after, cursor_at, page_bounds, place_of
 from tokentrail._stats._requests import ClientUsageData, client_usage
-from tokentrail._stats._sessions import RunUsage, SessionPage, session_items
+from tokentrail._stats._sessions import RunUsage, SessionPage, session_groups, session_items, whose
 from tokentrail.errors import QueryError
 from tokentrail.models import LLMCall
 
@@ -162,13 +162,12 @@ class Lists(Asking):
         ask, asked = self._question(**where)
         if is_active is False and after is None:
             after = (since - 1, "")  # where those that go on end
-        groups = ask.store.sessions(
-            asked, active_since=since if is_active else None, limit=most + 1, after=after
-        )
+        recent = since if is_active else None
+        groups = session_groups(ask, asked, active_since=recent, limit=most + 1, after=after)
         page = groups[:most]
         total = _count(ask, asked, since, is_active)
         return SessionPage(
-            items=session_items(ask, page, since),
+            items=session_items(ask, page, since, whose(asked)),
             total=total,
             limit=most,
             next_cursor=_after_session(page[-1]) if len(groups) > most else None,

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from tokentrail._query import Exact
+from tokentrail._query import OWNERS, Exact
 from tokentrail._records import Record
 from tokentrail.errors import ConfigurationError
 
 READ, EXPORT, WRITE = "read", "export", "write"
 SCOPES: Final = (READ, EXPORT, WRITE)
-BOUNDS: Final = ("organization_id", "project_id", "client_id", "user_id", "agent_id")
-"""Fields that an access can be bound to."""
 
 
 class ForbiddenError(Exception):
@@ -40,7 +38,7 @@ class Access:
     def __post_init__(self) -> None:
         scopes = frozenset((self.scopes,) if isinstance(self.scopes, str) else self.scopes)
         _known("scope", scopes, SCOPES)
-        _known("bound", self.where, BOUNDS)
+        _known("owner", self.where, OWNERS)
         if not all(self.where.values()):
             raise ConfigurationError("An access cannot be bound to nothing. Give a value, or no bound.")
         object.__setattr__(self, "scopes", scopes)

@@ -109,6 +109,28 @@ class FinishedCall(BaseModel):
         return self
 
 
+class Opinion(BaseModel):
+    """What a user thinks of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    feedback_type: Literal["like", "dislike", "cancel"]
+    """`cancel` removes what was told under the same id."""
+    feedback_id: Name | None = None
+    """Yours; told again under the same id, the later counts. Else one is made."""
+    call_id: Name | None = None
+    message_id: Name | None = None
+    feedback_content: LongText | None = None
+    inaccurate_reasons: Annotated[list[Name], Field(max_length=64)] = []
+    stream_id: Name | None = None
+    organization_id: Name | None = None
+    project_id: Name | None = None
+    client_id: Name | None = None
+    user_id: Name | None = None
+    agent_id: Name | None = None
+    session_id: Name | None = None
+
+
 class Recorded(Answer):
     """What was written."""
 
@@ -136,6 +158,26 @@ def add_writing(router: APIRouter, ledger: Ledger) -> None:
             return problem(503, OFF)
         fields = access.stamp(_columns(call))
         return as_json(Recorded(id=await ledger.run(_record, ledger, fields)), 201)
+
+    @router.post(
+        "/feedback",
+        response_model=Recorded,
+        status_code=201,
+        responses=problems(413, 415, 422, 503),
+        operation_id="record_feedback",
+        tags=["writing"],
+    )
+    async def record_feedback(request: Request, opinion: Opinion) -> Response:
+        """Record what a user thinks of an answer. Needs the scope `write`."""
+        access = access_of(request, WRITE)
+        if not ledger.is_enabled:
+            return problem(503, OFF)
+        fields = access.stamp(opinion.model_dump(exclude_none=True))
+        return as_json(Recorded(id=await ledger.run(_record_feedback, ledger, fields)), 201)
+
+
+def _record_feedback(ledger: Ledger, fields: dict[str, Any]) -> str:
+    return ledger.writer().record_feedback(**fields)
 
 
 def _columns(call: FinishedCall) -> dict[str, Any]:
