@@ -142,6 +142,16 @@ def test_feedback_says_why_and_learns_the_rest(tracker: Tracker) -> None:
     assert (second.kind, second.content, second.reasons) == ("like", "fine", ["none"])
 
 
+def test_a_list_told_empty_is_told(tracker: Tracker) -> None:
+    """No reasons, again and again: nothing is lost, and they take the place of reasons told before."""
+    for kind, reasons in (("like", []), ("dislike", ["slow"]), ("dislike", []), ("dislike", [])):
+        tracker.record_feedback("f", kind, reasons=reasons)
+        assert tracker.flush(10)
+    (row,) = tracker.stats.feedback().items
+    assert (row.feedback_type, row.inaccurate_reasons) == ("dislike", [])
+    assert not tracker.health()["lost"]
+
+
 @pytest.mark.parametrize("kind", [None, 0, 4, "love", True, object()])
 def test_an_unknown_kind_of_feedback_is_not_recorded(tracker: Tracker, kind: object) -> None:
     """It is counted, not guessed."""

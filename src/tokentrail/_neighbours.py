@@ -138,12 +138,21 @@ def _telling(kind: str, told: Record) -> Record:
     return row
 
 
+_EMPTY: Final[Mapping[int, Any]] = {LIST: [], MAPPING: {}}
+
+
 def _join(kind: str, one: Record, other: Record) -> Record:
     row = {name: one.get(name, other.get(name)) for name in _FIXED[kind] if name in one or name in other}
     stamps: dict[str, int] = {}
     for name in {*one.get("stamps", ()), *other.get("stamps", ())}:
+        # A list that was told empty comes back from a store as nothing.
+        nothing = _EMPTY.get(FIELDS_OF[kind].get(name, TEXT))
         row[name], stamps[name] = max(
-            ((side[name], side["stamps"][name]) for side in (one, other) if name in side.get("stamps", ())),
+            (
+                (side.get(name, nothing), side["stamps"][name])
+                for side in (one, other)
+                if name in side.get("stamps", ())
+            ),
             key=lambda told: _strength(kind, name, *told),
         )
     row["stamps"] = stamps

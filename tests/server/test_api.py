@@ -239,6 +239,17 @@ async def test_a_call_that_is_none(asker: httpx.AsyncClient, field: str, value: 
     assert answer.json()["detail"].partition(":")[0] == field
 
 
+async def test_feedback_over_http(client: httpx.AsyncClient) -> None:
+    """Told again under the same id, the later counts; cancelled, it is gone."""
+    body = {"feedback_id": "f1", "feedback_type": "like", "user_id": "carol"}
+    for kind, total in (("like", 1), ("dislike", 1), ("cancel", 0)):
+        answer = await client.post(f"{API}/feedback", json={**body, "feedback_type": kind})
+        assert (answer.status_code, answer.json()) == (201, {"id": "f1"})
+        page = (await client.get(f"{API}/feedback?user_id=carol")).json()
+        assert page["total"] == total
+    assert (await client.post(f"{API}/feedback", json={"feedback_type": "meh"})).status_code == 422
+
+
 # --- who may what --------------------------------------------------------------------------------
 
 ACME = {"organization_id": "acme"}
@@ -264,6 +275,13 @@ async def test_one_tenant_never_sees_anothers_rows(tracker: Tracker, by_url: boo
     """No GET of the whole API, asked as acme, has a word of its rival's; and acme's own is there."""
     tracker.start(model="gpt-4o", provider="openai", organization_id="rival", user_id="bob")
     tracker.start(model="gpt-4o", provider="openai", organization_id="acme", user_id="alice")
+    messages = {}
+    for organization, user in (("rival", "bob"), ("acme", "alice")):
+        who: dict[str, Any] = {"organization_id": organization, "user_id": user, "session_id": "shared"}
+        messages[organization] = tracker.record_message(f"of {organization}", **who)
+        tracker.record_tool_call(f"tool of {organization}", message_id=messages[organization], **who)
+        tracker.record_feedback(f"f-{organization}", "like", message_id=messages[organization], **who)
+        tracker.record_error(ValueError(f"error of {organization}"), **who)
     tracker.flush()
     rivals = Stats(tracker.database_url).find(organization_id="rival")
     source = tracker.database_url if by_url else tracker
@@ -275,10 +293,11 @@ async def test_one_tenant_never_sees_anothers_rows(tracker: Tracker, by_url: boo
                 continue
             for call_id in [rivals[0].id] if "{" in path else [""]:
                 filled = path.replace("{call_id}", call_id).replace("{session_id}", "shared")
-                filled = filled.replace("{message_id}", rivals[0].id)
+                filled = filled.replace("{message_id}", messages["rival"])
                 answer = await client.get(filled)
                 assert answer.status_code in (200, 403, 404), (path, answer.text)
                 texts.append((path, answer.text))
+        assert all(page["total"] == 1 for page in _pages(dict(texts), "messages", "tool-calls", "feedback"))
         hidden = ("rival", "bob", "text-embedding-3-small", *(call.id for call in rivals))
         for path, text in texts:
             for word in hidden:
@@ -300,6 +319,10 @@ async def test_one_tenant_never_sees_anothers_rows(tracker: Tracker, by_url: boo
         assert (await client.get(f"{API}/llm-calls?model=mine")).json()["items"][0][
             "organization_id"
         ] == "acme"
+
+
+def _pages(texts: dict[str, str], *names: str) -> list[Any]:
+    return [json.loads(texts[f"{API}/{name}"]) for name in names]
 
 
 def test_accesses_are_checked() -> None:

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Request, Response
 from tokentrail._query import Exact
 from tokentrail._stats._answers import Answer, CallPage, Overview
 from tokentrail._stats._catalog import STATS, Parameter
-from tokentrail._stats._conversation_answers import ErrorPage
+from tokentrail._stats._conversation_answers import ErrorPage, FeedbackPage, MessagePage, ToolCallPage
+from tokentrail._stats._sessions import SessionPage
 from tokentrail.server._access import READ, Access
 from tokentrail.server._answering import access_of, as_json, problems
 from tokentrail.server._ledger import Ledger
@@ -33,7 +34,11 @@ class Data(Answer):
     overview: Overview
     llm_calls: CallPage
     embedding_calls: CallPage
+    tool_calls: ToolCallPage
+    messages: MessagePage
+    sessions: SessionPage
     errors: ErrorPage
+    feedback: FeedbackPage
     total_count: dict[str, int]
     """How many there are of each."""
 
@@ -80,17 +85,24 @@ def _add_data(router: APIRouter, ledger: Ledger) -> None:
         openapi_extra={"parameters": parameters.describe()},
     )
     async def data(request: Request) -> Response:
-        """The overview and the first page of each list, as of one moment."""
+        """The overview, and the first page of each list."""
         access = access_of(request, READ)
         return as_json(await ledger.run(_data, ledger, parameters.read(request.query_params), access))
 
 
 def _data(ledger: Ledger, given: dict[str, Any], access: Access) -> Data:
-    limit = given.pop("limit", _FIRST)
+    limit, stats = given.pop("limit", _FIRST), ledger.stats
     asked = access.narrow(given)
     pages: dict[str, Any] = {
-        name: ledger.stats.calls(limit, **{**asked, **fixed}) for name, _, fixed in _PAGES.values()
+        name: stats.calls(limit, **{**asked, **fixed}) for name, _, fixed in _PAGES.values()
     }
-    pages |= {"llm_calls": ledger.stats.calls(limit, **asked), "errors": ledger.stats.errors(limit, **asked)}
+    pages |= {
+        "llm_calls": stats.calls(limit, **asked),
+        "tool_calls": stats.tool_calls(limit, **asked),
+        "messages": stats.messages(limit, **asked),
+        "sessions": stats.sessions(limit, **asked),
+        "errors": stats.errors(limit, **asked),
+        "feedback": stats.feedback(limit, **asked),
+    }
     counts = {name: page.total for name, page in pages.items()}
-    return Data(overview=ledger.stats.overview(**asked), total_count=counts, **pages)
+    return Data(overview=stats.overview(**asked), total_count=counts, **pages)
