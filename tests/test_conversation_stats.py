@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from tokentrail._cli.app import app
 from tokentrail._context import context
 from tokentrail._stats import Stats
 from tokentrail._tracker import Tracker
@@ -301,6 +304,70 @@ def test_a_store_of_one_tenant_is_asked_alone(plain: Tracker) -> None:
     for question in (stats.messages, stats.tool_calls, stats.feedback, stats.errors):
         assert {item.organization_id for item in question(organization_id="A").items} == {"A"}
     assert stats.feedback_stats(organization_id="B").total == 1
+
+
+# --- the data of a user --------------------------------------------------------------------------
+
+
+def everything(tracker: Tracker, user: str, organization: str = "o") -> None:
+    """One row of each kind for a user."""
+    with context(user_id=user, session_id=f"s-{user}", organization_id=organization):
+        tracker.record(model="m", request={"text": f"words of {user}"}, usage={"total_tokens": 10})
+        message = tracker.record_message(f"words of {user}")
+        tracker.record_tool_call("t", message_id=message)
+        tracker.record_feedback(f"f-{user}", "like")
+        tracker.session()
+        tracker.record_error("e")
+
+
+ALL = {"calls": 1, "messages": 1, "tool_calls": 1, "feedback": 1, "sessions": 1, "errors": 1}
+
+
+def test_a_user_is_handed_out_whole(tracker: Tracker, tmp_path: Path) -> None:
+    """Every row of the user and of nobody else, with payloads, as JSON lines that only the owner reads."""
+    everything(tracker, "ann")
+    everything(tracker, "bob")
+    path = tmp_path / "ann.jsonl"
+    told = tracker.export_user("ann", path)
+    assert (told.rows, told.total) == (ALL, 6)
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["user_id"] == "ann"
+    assert sorted(line["kind"] for line in lines[1:]) == sorted(ALL)
+    text = path.read_text(encoding="utf-8")
+    assert text.count("words of ann") == 2
+    assert "bob" not in text
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_user_is_deleted_whole(tracker: Tracker) -> None:
+    """Every row and every sum is without the user; others stay; a second time there is nothing to do."""
+    for user, organization in (("ann", "o"), ("bob", "o"), ("ann", "other"), ("an?", "o")):
+        everything(tracker, user, organization)
+    assert tracker.delete_user("an?").rows == ALL
+    assert tracker.delete_user("ann", organization_id="o").rows == ALL
+    assert tracker.delete_user("ann", organization_id="o").total == 0
+    stats = tracker.stats
+    assert stats.overview().total_tokens == 20
+    assert {item.user_id for item in stats.messages().items} == {"ann", "bob"}
+    for question in (stats.calls, stats.messages, stats.tool_calls, stats.feedback, stats.errors):
+        assert question(user_id="ann").total == question(user_id="bob").total == 1
+    with pytest.raises(QueryError, match="user_id"):
+        stats.delete_user("")
+
+
+def test_user_on_the_command_line(tmp_path: Path) -> None:
+    """`user export` writes, `user delete` asks first, and says what it did."""
+    url = f"sqlite:///{tmp_path}/usage.db"
+    with Tracker(url) as tracker:
+        everything(tracker, "ann")
+    run = CliRunner().invoke
+    asked = ["--database", url]
+    assert run(app, ["user", "export", "ann", f"{tmp_path}/ann.jsonl", *asked]).exit_code == 0
+    assert (tmp_path / "ann.jsonl").exists()
+    assert run(app, ["user", "delete", "ann", *asked], input="n\n").exit_code == 1
+    done = run(app, ["user", "delete", "ann", "--yes", "--json", *asked])
+    assert json.loads(done.stdout)["rows"] == ALL
+    assert "Nothing is kept" in run(app, ["user", "delete", "ann", "-y", *asked]).stdout
 
 
 def test_answers_are_plain_json(plain: Tracker) -> None:

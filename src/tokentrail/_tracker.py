@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tokentrail import _health
 from tokentrail._budgets import Watch
@@ -27,7 +27,10 @@ from tokentrail._treasurer import Treasurer
 from tokentrail._writer import Writer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokentrail._stats import Stats
+    from tokentrail._stats._users import UserData
     from tokentrail.stores.base import Store
 
 
@@ -179,6 +182,14 @@ class Tracker(Spending, ConversationRecorder):
             source = self._writer.store() if _lives_in_memory(self.database_url) else self.database_url
             self._stats = Stats(source, before_question=self.flush)
         return self._stats
+
+    def export_user(self, user_id: str, path: str | Path | BinaryIO, **where: Any) -> UserData:
+        """Write all that is kept about a user to a file; see `Stats.export_user`."""
+        return self.stats.export_user(user_id, path, **where)
+
+    def delete_user(self, user_id: str, **where: Any) -> UserData:
+        """Delete all that is kept about a user; see `Stats.delete_user`."""
+        return self.stats.delete_user(user_id, **where)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything acknowledged so far is in the store; True only if it is.

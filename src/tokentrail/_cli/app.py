@@ -13,6 +13,7 @@ from tokentrail._cli.export import export
 from tokentrail._cli.prices import prices, reprice
 from tokentrail._cli.reports import report
 from tokentrail._cli.show import Show, put_json
+from tokentrail._cli.user import user
 
 if TYPE_CHECKING:
     from tokentrail._settings import Settings
@@ -34,6 +35,7 @@ app.command()(export)
 app.command()(reprice)
 app.add_typer(prices, name="prices")
 app.add_typer(budget, name="budget")
+app.add_typer(user, name="user")
 
 
 def _version(asked: bool) -> None:

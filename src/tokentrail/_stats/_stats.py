@@ -38,12 +38,13 @@ from tokentrail._stats._savings import CacheSavings, savings
 from tokentrail._stats._series import points
 from tokentrail._stats._sizes import SizesApart, sizes
 from tokentrail._stats._speed import Speeds, speeds
+from tokentrail._stats._users import UserQuestions
 from tokentrail.errors import QueryError
 
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions):
+class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a

@@ -198,6 +198,9 @@ class Store(Protocol):
     ) -> list[Beside]:
         """Rows of one kind of neighbour, in the order of `scan`."""
 
+    def erase_beside(self, table: type[Neighbour], filters: Filters) -> int:
+        """Delete rows of one kind of neighbour; returns how many."""
+
     def tally(
         self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
     ) -> list[tuple[Any, ...]]:

@@ -215,6 +215,14 @@ class MemoryStore:
         keys = sorted((key for key in found if after is None or key < after), reverse=True)
         return [table.from_record(found[key]) for key in keys[offset : offset + limit]]
 
+    def erase_beside(self, table: type[Neighbour], filters: Filters) -> int:
+        with self._lock:
+            there = self._neighbours[table.KIND]
+            found = self._matching(filters, there)
+            for row in found:
+                del there[row["id"]]
+        return len(found)
+
     def tally(
         self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
     ) -> list[tuple[Any, ...]]:

@@ -366,6 +366,11 @@ class SqlStore:
             newest = sa.select(table).where(*where).order_by(columns.started_at.desc(), columns.id.desc())
             return list(session.execute(newest.limit(limit).offset(offset)).scalars())
 
+    def erase_beside(self, table: type[Neighbour], filters: Filters) -> int:
+        with self._writing() as connection:
+            where = conditions(connection, filters, table=table_of(table))
+            return connection.execute(sa.delete(table_of(table)).where(*where)).rowcount
+
     def tally(
         self, table: type[Neighbour], filters: Filters, by: Sequence[str] = ()
     ) -> list[tuple[Any, ...]]:
