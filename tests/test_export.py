@@ -19,7 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokentrail._export._kinds import KINDS, PAGE, Column
+from tokentrail._context import context
+from tokentrail._export._kinds import KINDS, Column
+from tokentrail._export._sources import PAGE
 from tokentrail._export._text import cell, csv_lines
 from tokentrail._records import FIELDS, TEXT
 from tokentrail._stats import Stats
@@ -120,6 +122,58 @@ def test_csv_has_the_columns_of_the_seed(tracker: Tracker) -> None:
     assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == ("1000", "8", "1008")
     assert (row["duration_ms"], row["cost"]) == ("250.0", "0.00258")
     assert (row["bot_id"], row["bot_name"], row["pipeline_name"]) == ("a1", "", "p")
+
+
+def test_what_stands_beside_calls(tmp_path: Path) -> None:
+    """Messages, tool calls, sessions, feedback and errors, with LangBot's columns."""
+    with Tracker(f"sqlite:///{tmp_path / 'beside.db'}", capture="full") as tracker:
+        with context(session_id="s1", user_id="u1", agent_id="a1"):
+            parts = [
+                {"type": "text", "text": "=What "},
+                {"type": "image"},
+                {"type": "text", "text": "is it?"},
+            ]
+            asked = tracker.record_message(parts, platform="web", agent_name="Bot", runner_name="local")
+            play(tracker, 2, message_id=asked)
+            play(tracker, 1, status="error", error_type="RateLimitError", error_message="slow down")
+            moment = START + timedelta(hours=1)
+            tracker.record_tool_call(
+                "search", status="error", error="no net", started_at=moment, message_id=asked
+            )
+            tracker.record_feedback("f1", "like", content="+1", reasons=["fast"], message_id=asked)
+            tracker.record_feedback("f2", "dislike", message_id=asked)
+            tracker.record_feedback("f2", "cancel")
+            tracker.record_error("of one's own", started_at=START - timedelta(hours=1), error_type="Own")
+        stats = tracker.stats
+        told = {
+            kind: parsed("".join(stats.export_lines(kind)))
+            for kind in ("messages", "tool-calls", "sessions", "feedback", "errors")
+        }
+    (message,) = told["messages"]
+    assert ",".join(message) == (
+        "id,timestamp,bot_id,bot_name,pipeline_id,pipeline_name,runner_name,message_content,message_text,"
+        "session_id,status,level,platform,user_id"
+    )
+    assert (message["bot_id"], message["bot_name"], message["runner_name"]) == ("a1", "Bot", "local")
+    assert (message["message_text"], message["platform"]) == ("'=What is it?", "web")
+    (tool,) = told["tool-calls"]
+    assert (tool["tool_name"], tool["status"], tool["error_message"]) == ("search", "error", "no net")
+    (session,) = told["sessions"]
+    assert ",".join(session) == (
+        "session_id,bot_id,bot_name,pipeline_id,pipeline_name,message_count,start_time,last_activity,is_active,"
+        "platform,user_id"
+    )
+    assert (session["session_id"], session["bot_id"], session["user_id"]) == ("s1", "a1", "u1")
+    assert (session["message_count"], session["is_active"]) == ("1", "False")
+    assert session["start_time"] == "2026-01-31T12:00:00.000000Z"
+    (feedback,) = told["feedback"]
+    assert ",".join(feedback) == (
+        "id,timestamp,feedback_id,feedback_type,feedback_content,inaccurate_reasons,bot_id,bot_name,pipeline_id,"
+        "pipeline_name,session_id,message_id,stream_id,user_id,platform"
+    )
+    assert (feedback["feedback_type"], feedback["feedback_content"]) == ("like", "'+1")
+    assert (feedback["inaccurate_reasons"], feedback["session_id"]) == ('["fast"]', "s1")
+    assert [error["error_type"] for error in told["errors"]] == ["Error", "RateLimitError", "Own"]
 
 
 def test_kinds_take_their_own_calls(tracker: Tracker) -> None:

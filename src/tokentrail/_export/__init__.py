@@ -9,7 +9,8 @@ from tokentrail._export._export import (
     export_rows,
     write_export,
 )
-from tokentrail._export._kinds import KINDS, call_pages
+from tokentrail._export._kinds import KINDS
+from tokentrail._export._sources import call_pages
 
 __all__ = [
     "FORMATS",

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from tokentrail._query import Filters
-from tokentrail._records import FAILED, FIELDS, INTEGER, MONEY, TEXT, TIME, to_us
+from tokentrail._export._sources import Source, calls, errors, neighbours, sessions
+from tokentrail._records import BOOLEAN, DURATION, FIELDS, INTEGER, LIST, MONEY, TEXT, TIME
 from tokentrail.errors import QueryError
-
-if TYPE_CHECKING:
-    from tokentrail.models import LLMCall
-    from tokentrail.stores.base import Store
-
-PAGE: Final = 2_000
-"""Rows in memory at a time."""
 
 
 class Column(NamedTuple):
@@ -27,32 +20,11 @@ class Column(NamedTuple):
     value: Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """What can be exported under one name."""
 
+    pages: Source
     columns: tuple[Column, ...]
-    narrow: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Filters that a store can answer quicker than `holds`; they give way to the asker's own."""
-    holds: Callable[[LLMCall], bool] = lambda _: True
-    """Whether a call is of this kind."""
-
-    def pages(self, store: Store, asked: Filters) -> Iterator[Sequence[Any]]:
-        """The rows, newest first; whatever is written meanwhile, none comes twice."""
-        asked = replace(asked, wanted={**self.narrow, **asked.wanted})
-        for page in call_pages(store, asked):
-            yield [call for call in page if self.holds(call)]
-
-
-def call_pages(store: Store, asked: Filters) -> Iterator[list[LLMCall]]:
-    """All calls, newest first, some thousand at a time; whatever is written meanwhile, none comes twice."""
-    after = None
-    while True:
-        page = store.scan(asked, limit=PAGE, after=after)
-        yield page
-        if len(page) < PAGE:
-            return
-        after = to_us(page[-1].started_at), page[-1].id
 
 
 def kind_of(name: str) -> Kind:
@@ -70,48 +42,77 @@ def kind_of(name: str) -> Kind:
 # --- columns -------------------------------------------------------------------------------------
 
 
+def _own(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, _KIND_OF.get(name, FIELDS.get(name, TEXT)), attrgetter(name)) for name in names)
+
+
+_KIND_OF: Final = {
+    "finality": TEXT,
+    "message_count": INTEGER,
+    "start_time": TIME,
+    "last_activity": TIME,
+    "is_active": BOOLEAN,
+    "inaccurate_reasons": LIST,
+    "duration_ms": DURATION,
+}
+"""Fields that no call has, or that are shown as another kind than they are stored."""
+
+
 def _extra(name: str, otherwise: str | None = None) -> Column:
     """A column of LangBot's that we keep among the attributes, or under another name."""
-    fallback = attrgetter(otherwise) if otherwise else lambda _: None
 
-    def value(call: LLMCall) -> Any:
-        found = call.attributes.get(name)
-        return fallback(call) if found is None else str(found)
+    def value(row: Any) -> Any:
+        found = row.attributes.get(name)
+        if found is None:
+            return getattr(row, otherwise, None) if otherwise else None
+        return str(found)
 
     return Column(name, TEXT, value)
 
 
-_KIND_OF: Final = {"finality": TEXT}
-"""Fields that are shown as another kind than they are stored."""
+def _plain_text(row: Any) -> str | None:
+    """The words of a message whose content may be parts, as JSON text."""
+    content: str | None = row.message_content
+    try:
+        parts = json.loads(content or "")
+    except ValueError:
+        return content
+    if not isinstance(parts, list):
+        return content
+    words = [
+        part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, (str, dict))
+    ]
+    return "".join(word for word in words if isinstance(word, str))
 
 
-def _own(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, _KIND_OF.get(name, FIELDS[name]), attrgetter(name)) for name in names)
-
-
-_TIMESTAMP: Final = Column("timestamp", TIME, attrgetter("started_at"))
+_ID: Final = (*_own("id"), Column("timestamp", TIME, attrgetter("started_at")))
 _MODEL: Final = Column("model_name", TEXT, lambda call: call.model or call.requested_model)
-_COST: Final = Column("cost", MONEY, attrgetter("cost_usd"))
 _BOT: Final = (
     _extra("bot_id", "agent_id"),
-    _extra("bot_name"),
+    _extra("bot_name", "agent_name"),
     _extra("pipeline_id"),
     _extra("pipeline_name"),
 )
 
+_MESSAGES: Final = (
+    *_ID,
+    *_BOT,
+    _extra("runner_name"),
+    *_own("message_content"),
+    Column("message_text", TEXT, _plain_text),
+    *_own("session_id", "status", "level", "platform", "user_id"),
+)
 _LLM_CALLS: Final = (
-    *_own("id"),
-    _TIMESTAMP,
+    *_ID,
     _MODEL,
     *_own("input_tokens", "output_tokens", "total_tokens", "duration_ms"),
-    _COST,
+    Column("cost", MONEY, attrgetter("cost_usd")),
     *_own("status"),
     *_BOT,
     *_own("session_id", "message_id", "error_message"),
 )
 _EMBEDDING_CALLS: Final = (
-    *_own("id"),
-    _TIMESTAMP,
+    *_ID,
     _MODEL,
     Column("prompt_tokens", INTEGER, attrgetter("input_tokens")),
     *_own("total_tokens", "duration_ms", "input_count", "status", "error_message"),
@@ -119,22 +120,42 @@ _EMBEDDING_CALLS: Final = (
     _extra("query_text"),
     *_own("session_id", "message_id", "call_type"),
 )
+_TOOL_CALLS: Final = (
+    *_ID,
+    *_own("tool_name", "tool_source", "duration_ms", "status"),
+    *_BOT,
+    *_own("session_id", "message_id", "arguments", "result", "error_message"),
+)
 _ERRORS: Final = (
-    *_own("id"),
-    _TIMESTAMP,
+    *_ID,
     *_own("error_type", "error_message"),
     *_BOT,
     *_own("session_id", "message_id", "stack_trace"),
 )
+_SESSIONS: Final = (
+    *_own("session_id"),
+    *_BOT,
+    *_own("message_count", "start_time", "last_activity", "is_active", "platform", "user_id"),
+)
+_FEEDBACK: Final = (
+    *_ID,
+    *_own("feedback_id", "feedback_type", "feedback_content", "inaccurate_reasons"),
+    *_BOT,
+    *_own("session_id", "message_id", "stream_id", "user_id", "platform"),
+)
+
+_EMBEDDING: Final = "embedding"
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "calls": Kind(_own(*FIELDS)),
-    "llm-calls": Kind(_LLM_CALLS, holds=lambda call: call.call_type != "embedding"),
+    "calls": Kind(calls(), _own(*FIELDS)),
+    "llm-calls": Kind(calls(holds=lambda call: call.call_type != _EMBEDDING), _LLM_CALLS),
     "embedding-calls": Kind(
-        _EMBEDDING_CALLS,
-        narrow={"call_type": ("embedding",)},
-        holds=lambda call: call.call_type == "embedding",
+        calls({"call_type": (_EMBEDDING,)}, lambda call: call.call_type == _EMBEDDING), _EMBEDDING_CALLS
     ),
-    "errors": Kind(_ERRORS, narrow={"status": FAILED}, holds=lambda call: call.status in FAILED),
+    "tool-calls": Kind(neighbours("ToolCall"), _TOOL_CALLS),
+    "messages": Kind(neighbours("Message"), _MESSAGES),
+    "sessions": Kind(sessions, _SESSIONS),
+    "errors": Kind(errors, _ERRORS),
+    "feedback": Kind(neighbours("Feedback", {"feedback_type": ("like", "dislike")}), _FEEDBACK),
 }
 """Name → what it holds. `calls` has every column; the others have LangBot's, in its order."""
