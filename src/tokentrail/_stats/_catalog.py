@@ -97,12 +97,13 @@ def statistic(method: Callable[..., Any], path: str) -> Statistic:
     hints = typing.get_type_hints(method, include_extras=True)
     signature = inspect.signature(method).parameters
     told = _arguments_section(method)
+    filtered = any(each.kind is each.VAR_KEYWORD for each in signature.values())
     own = [
         _parameter(name, hints[name], each.default, told.get(name, ""))
         for name, each in signature.items()
         if name != "self"
         and each.kind is not each.VAR_KEYWORD
-        and (name not in _FILTER_HINTS or each.default is REQUIRED)
+        and (not filtered or name not in _FILTER_HINTS or each.default is REQUIRED)
     ]
     answers = _alternatives(hints["return"])
     return Statistic(
@@ -112,7 +113,7 @@ def statistic(method: Callable[..., Any], path: str) -> Statistic:
         may_be_missing=type(None) in answers,
         summary=_paragraph(inspect.getdoc(method) or ""),
         parameters=tuple(own),
-        filtered=any(each.kind is each.VAR_KEYWORD for each in signature.values()),
+        filtered=filtered,
     )
 
 
