@@ -176,6 +176,18 @@ def test_what_stands_beside_calls(tmp_path: Path) -> None:
     assert [error["error_type"] for error in told["errors"]] == ["Error", "RateLimitError", "Own"]
 
 
+def test_a_session_of_one_owner_holds_nothing_of_another(tracker: Tracker) -> None:
+    """Two programs may call a session the same; asked for one of them, the other's is not in it."""
+    for client, user in (("c1", "alice"), ("c2", "bob"), ("c2", "bob")):
+        play(tracker, 3 if client == "c2" else 1, session_id="main", client_id=client, user_id=user)
+        tracker.record_message("hi", session_id="main", client_id=client)
+    (both,) = tracker.stats.export_rows("sessions")
+    (one,) = tracker.stats.export_rows("sessions", client_id="c1")
+    assert (both["message_count"], both["user_id"]) == (3, "bob")
+    assert (one["message_count"], one["user_id"]) == (1, "alice")
+    assert (one["start_time"], one["last_activity"]) == (START, START)
+
+
 def test_kinds_take_their_own_calls(tracker: Tracker) -> None:
     """An embedding is no LLM call, an error is both; a filter of the asker's narrows each."""
     play(tracker, 2)

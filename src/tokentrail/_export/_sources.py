@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from tokentrail._query import Exact, Filters, Query
+from tokentrail._query import OWNERS, Exact, Filters, Query
 from tokentrail._records import FAILED, from_us, now_us, to_us
 
 if TYPE_CHECKING:
@@ -123,22 +123,25 @@ def sessions(store: Store, asked: Filters) -> Iterator[Sequence[Session]]:
         _SESSIONS,
     )
     for page in groups:
-        yield _session_rows(store, page, active_since)
+        names = tuple(Exact(group["session_id"]) for group in page)
+        # Another owner's session may have the same name: nothing of it is in this one.
+        owned = {name: wanted for name, wanted in asked.wanted.items() if name in OWNERS}
+        yield _session_rows(store, names, Filters(wanted={**owned, "session_id": names}), active_since)
 
 
-def _session_rows(store: Store, page: Sequence[Mapping[str, Any]], active_since: int) -> list[Session]:
+def _session_rows(store: Store, names: Sequence[str], these: Filters, active_since: int) -> list[Session]:
     from tokentrail.models import Message, SessionActivity
 
-    if not page:
+    if not names:
         return []
-    these = Filters(wanted={"session_id": tuple(Exact(group["session_id"]) for group in page)})
+    times = Query(("first_started_at", "last_started_at"), by=("session_id",), filters=these)
+    spans = {group["session_id"]: group for group in store.aggregate(times)}
     users, agents = (_most_frequent(store, these, field) for field in ("user_id", "agent_id"))
     messages = {row[0]: row[1] for row in store.tally(Message, these, ("session_id",))}
     told = {row.session_id: row for row in store.beside(SessionActivity, these, limit=PAGE)}
     rows = []
-    for group in page:
-        name = group["session_id"]
-        about = told.get(name)
+    for name in names:
+        about, span = told.get(name), spans[name]
         rows.append(
             Session(
                 session_id=name,
@@ -147,9 +150,9 @@ def _session_rows(store: Store, page: Sequence[Mapping[str, Any]], active_since:
                 agent_name=getattr(about, "agent_name", None),
                 platform=getattr(about, "platform", None),
                 message_count=messages.get(name, 0),
-                start_time=from_us(group["first_started_at"]),
-                last_activity=from_us(group["last_started_at"]),
-                is_active=group["last_started_at"] >= active_since,
+                start_time=from_us(span["first_started_at"]),
+                last_activity=from_us(span["last_started_at"]),
+                is_active=span["last_started_at"] >= active_since,
                 attributes=about.attributes if about else {},
             )
         )

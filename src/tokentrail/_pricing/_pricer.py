@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
@@ -65,6 +67,7 @@ class Pricer:
         self._unsaved: deque[Override] = deque()
         self._read_at = 0.0
         self._overrides = Overrides(self._registered)
+        _pricers.add(self)
 
     # --- the user's own prices -------------------------------------------------------------------
 
@@ -243,6 +246,18 @@ class Pricer:
             _write(record, amount, "litellm_map", key, version)
         elif missing is not None:
             raise missing
+
+
+# A fork may come while another thread holds the lock; in the child nobody would ever let go of it.
+_pricers: weakref.WeakSet[Pricer] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for pricer in list(_pricers):
+        pricer._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _write(
