@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -304,6 +305,38 @@ def test_a_store_of_one_tenant_is_asked_alone(plain: Tracker) -> None:
     for question in (stats.messages, stats.tool_calls, stats.feedback, stats.errors):
         assert {item.organization_id for item in question(organization_id="A").items} == {"A"}
     assert stats.feedback_stats(organization_id="B").total == 1
+
+
+# --- everything at once --------------------------------------------------------------------------
+
+
+def test_everything_at_once_is_of_one_moment(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Overview and lists agree with each other, although somebody writes in between."""
+    everything(tracker, "ann")
+    assert tracker.flush(30)
+    store = tracker.stats._opened()
+    tally, others = store.tally, []
+
+    def slow_tally(*arguments: Any) -> Any:
+        other = threading.Thread(target=everything, args=(tracker, "bob"))
+        other.start()
+        other.join()
+        others.append(other)
+        if tracker.database_url != "memory://":
+            assert tracker._writer.flush(30)
+        return tally(*arguments)
+
+    monkeypatch.setattr(store, "tally", slow_tally)
+    found = tracker.stats.data(limit=5, organization_id="o")
+    assert others
+    assert found.total_count == {
+        "messages": 1, "llm_calls": 1, "embedding_calls": 0, "tool_calls": 1, "sessions": 1, "errors": 1,
+        "feedback": 1,
+    }  # fmt: skip
+    assert found.overview.calls == 1
+    assert [message.user_id for message in found.messages.items] == ["ann"]
+    monkeypatch.undo()
+    assert tracker.stats.data().overview.calls == 1 + len(others)
 
 
 # --- the data of a user --------------------------------------------------------------------------

@@ -170,6 +170,7 @@ def _table(entries: Iterable[Statistic]) -> Mapping[str, Statistic]:
 STATS: Final[Mapping[str, Statistic]] = _table(
     (
         statistic(Stats.overview, "overview"),
+        statistic(Stats.data, "data"),
         statistic(Stats.token_statistics, "token-statistics"),
         statistic(Stats.timeseries, "timeseries"),
         statistic(Stats.breakdown, "breakdown"),

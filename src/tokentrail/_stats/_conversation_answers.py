@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import SerializeAsAny
 
 from tokentrail._stats._answers import Amounts, Answer, CallPage, Overview
+from tokentrail._stats._sessions import SessionPage
 from tokentrail.models import Feedback, LLMCall, Message, ToolCall
 
 
@@ -150,9 +151,10 @@ class Data(Answer):
     overview: Overview
     messages: MessagePage
     llm_calls: CallPage
-    """Of all models but embeddings."""
     embedding_calls: CallPage
+    """Those of embedding models once more by themselves."""
     tool_calls: ToolCallPage
+    sessions: SessionPage
     errors: ErrorPage
     feedback: FeedbackPage
     total_count: dict[str, int]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, Unpack
+from typing import Any, Final, Unpack
 
+from tokentrail._query import Exact
 from tokentrail._stats._amounts import OVERVIEW, SUMMARY, model_amounts, overview, summary
 from tokentrail._stats._analysis import Analysis
 from tokentrail._stats._answers import (
@@ -22,9 +23,11 @@ from tokentrail._stats._arguments import (
     FilterArguments,
     Granularity,
     Groups,
+    PageSize,
     WindowArguments,
 )
 from tokentrail._stats._budgeting import Budgeting
+from tokentrail._stats._conversation_answers import Data
 from tokentrail._stats._errors import error_statistics
 from tokentrail._stats._exports import Exports
 from tokentrail._stats._latency import latency
@@ -75,6 +78,30 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
         recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
         (active,) = ask(("sessions",), recent)
         return overview(all_calls, active_sessions=active["sessions"], method=ask.method)
+
+    def data(self, limit: PageSize = 50, **where: Unpack[FilterArguments]) -> Data:
+        """The overview and the first page of every list, all as they were at one moment.
+
+        Args:
+            limit: rows of each list.
+            where: filters.
+        """
+        self._begin(**where)
+        store = self._opened()
+        stats = Stats(store, before_question=_nothing, now=self._now)
+        embeddings: FilterArguments = {**where, "call_type": Exact("embedding")}
+        with store.snapshot():
+            found: dict[str, Any] = {
+                "messages": stats.messages(limit, **where),
+                "llm_calls": stats.calls(limit, **where),
+                "embedding_calls": stats.calls(limit, **embeddings),
+                "tool_calls": stats.tool_calls(limit, **where),
+                "sessions": stats.sessions(limit, **where),
+                "errors": stats.errors(limit, **where),
+                "feedback": stats.feedback(limit, **where),
+            }
+            counts = {name: page.total for name, page in found.items()}
+            return Data(overview=stats.overview(**where), total_count=counts, **found)
 
     def token_statistics(
         self,
@@ -274,3 +301,7 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
     def running_totals(self, **where: Unpack[FilterArguments]) -> RunningTotals:
         """Totals of a window by provider and model, streams apart, as a tracker has them since its start."""
         return running_totals(*self._question(**where))
+
+
+def _nothing() -> None:
+    """What is asked inside a snapshot brings nothing new."""

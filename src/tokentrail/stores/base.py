@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -210,6 +211,9 @@ class Store(Protocol):
             list: (value of each field of `by`…, count, earliest and latest `started_at` in microseconds), in
                 no order. Without `by` there is one.
         """
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """What this thread asks inside is answered as of one moment, whatever is written meanwhile."""
 
     def get(self, call_id: str) -> LLMCall | None:
         """One call, or `None`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -168,6 +169,11 @@ class MemoryStore:
         """Nothing to let go of; the calls stay while the object lives."""
 
     # --- reading ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._lock:
+            yield
 
     def get(self, call_id: str) -> LLMCall | None:
         with self._lock:

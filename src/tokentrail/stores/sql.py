@@ -82,6 +82,7 @@ class SqlStore:
         self._identity: tuple[int, int] | None = None
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._snapshot = threading.local()
         self._shapes = Shapes(self._engine.dialect.name)
         self._postgres = self._engine.dialect.name == "postgresql"
         try:
@@ -144,9 +145,26 @@ class SqlStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        held: Connection | None = getattr(self._snapshot, "connection", None)
+        if held is not None:
+            with _engine.errors_of(self._engine):
+                yield held
+            return
         self._ready()
         with _engine.errors_of(self._engine), self._engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        with self._reading() as connection:
+            if self._postgres:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                self._snapshot.connection = connection
+                try:
+                    yield
+                finally:
+                    del self._snapshot.connection
 
     # --- writing ---------------------------------------------------------------------------------
 
