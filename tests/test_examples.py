@@ -14,6 +14,7 @@ from tokentrail.demo.scenes import usage
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAID = {
+    "fastapi_app": ["alice: 2 calls, 3000 tokens", "bob: 1 calls, 1500 tokens"],
     "langchain_quickstart": ["gpt-4o-mini 1200 300"],
     "litellm_quickstart": ["gpt-4o-mini: 2 calls, 3000 tokens"],
     "own_door": [
