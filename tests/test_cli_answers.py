@@ -110,6 +110,18 @@ def test_sessions(ledger: str, command: Command) -> None:
     assert "bob" in text
 
 
+def test_one_session(ledger: str, command: Command) -> None:
+    """What it used, and its turns; what is not there is said, and is no error to a program."""
+    found = command.answer("session", "a")
+    assert (found["found"], found["llm_stats"]["calls"], len(found["turns"])) == (True, 2, 1)
+    text = command("session", "a", "--tz", "Europe/Berlin").stdout
+    assert "2026-03-02 09:00:00" in text
+    assert "usage known for 2 of 2 calls, cost for 1" in text
+    done = command("session", "nobody")
+    assert (done.returncode, "There is no session 'nobody'" in done.stderr) == (2, True)
+    assert command.answer("session", "nobody")["found"] is False
+
+
 def test_no_sessions(url: str, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls without a session are no reason to say that nothing is recorded."""
     with Tracker(url) as tracker:
@@ -179,10 +191,10 @@ def test_filters_of_the_command_line_are_those_of_a_question() -> None:
 @pytest.mark.parametrize("name", STATS)
 def test_every_statistic_can_be_asked(ledger: str, command: Command, name: str) -> None:
     """By its name, for people and for programs."""
-    needed = {"call_id": None, "run_id": "r", "session_id": "a", "message_id": None}
+    needed = {"run_id": "r", "session_id": "a"}
     with Tracker(ledger) as tracker:
         needed["call_id"] = tracker.stats.calls(1).items[0].id
-        needed["message_id"] = _a_message(tracker)
+        needed["message_id"] = tracker.record_message("hello")
     wanted = [str(needed[each.name]) for each in STATS[name].parameters if each.required]
     arguments = ("ask", name.replace("_", "-"), *wanted)
     done = command(*arguments)
@@ -191,11 +203,6 @@ def test_every_statistic_can_be_asked(ledger: str, command: Command, name: str) 
     found = command.answer(*arguments)
     assert found["kind"] == name
     STATS[name].answer.model_validate(found["answer"])
-
-
-def _a_message(tracker: Tracker) -> str | None:
-    told = getattr(tracker, "message", None)
-    return None if told is None else str(told(role="user", content="hello"))
 
 
 def test_a_new_statistic_is_a_new_command(

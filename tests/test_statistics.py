@@ -274,7 +274,8 @@ def test_sessions_are_pages_the_last_active_first(ledger: Ledger) -> None:
     over = ledger.stats.sessions(is_active=False)
     assert ([item.session_id for item in over.items], over.total) == (["old"], 1)
     assert ledger.stats.sessions(is_active=True, active_minutes=180).total == 2
-    assert ledger.stats.sessions(user_id="ann").items[0].calls == 2
+    assert ledger.stats.sessions(status="error").items[0].calls == 2
+    assert ledger.stats.sessions(user_id="ann").items[0].calls == 1
     assert ledger.stats.sessions(end="2026-01-02", is_active=True).total == 0
 
 
@@ -367,6 +368,8 @@ def test_every_statistic_answers_of_nothing_and_of_something(ledger: Ledger, nam
     if not entry.may_be_missing:
         assert isinstance(entry.ask(ledger.stats, **needed), entry.answer)
     ledger.add(**GOOD, session_id="call-0001", run_id="call-0001", user_id="u", tags=["t"], duration_us=5)
+    if name == "message_details":
+        return  # there is no message of that name; `test_conversation_stats` asks about one
     answer = entry.ask(ledger.stats, **needed)
     assert isinstance(answer, entry.answer)
     json.loads(answer.model_dump_json())

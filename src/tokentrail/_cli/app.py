@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -126,6 +127,18 @@ def sessions(
 ) -> None:
     """Conversations, the last active first."""
     conversations.sessions(settings, limit, asked, is_active=active, active_minutes=minutes, as_json=as_json)
+
+
+@app.command()
+@partial(options.asking, without=("session",))
+def session(
+    settings: Settings,
+    asked: dict[str, Any],
+    as_json: bool,
+    session_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, as `sessions` lists it.")],
+) -> None:
+    """One conversation: what it used, turn by turn."""
+    conversations.session(settings, session_id, asked, as_json=as_json)
 
 
 @app.command()

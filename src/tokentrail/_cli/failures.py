@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from tokentrail._cli.ledger import opened, plain, plain_page, say_nothing, shown
+from tokentrail._cli.ledger import opened, plain, say_nothing, shown
 from tokentrail._cli.show import COUNT, SHARE, TEXT, TIME, Show, counted, put_json, written
 
 if TYPE_CHECKING:
     from tokentrail._settings import Settings
-    from tokentrail._stats._answers import CallPage, ErrorCount, ErrorStatistics
+    from tokentrail._stats._answers import ErrorCount, ErrorStatistics
+    from tokentrail._stats._conversation_answers import ErrorPage
 
-_FAILED: Final = ["error", "timeout"]
 _MESSAGE: Final = 80
 """Characters of a message in a table."""
 
@@ -22,20 +22,18 @@ def errors(settings: Settings, limit: int, asked: dict[str, Any], *, as_json: bo
     """Show errors and timeouts by type, model and provider, and the latest ones."""
     with opened(settings) as questions:
         statistics = questions.error_statistics(**asked)
-        latest = questions.calls(limit, **{"status": _FAILED, **asked})
+        latest = questions.errors(limit, **asked)
         if as_json:
-            put_json(
-                "errors", database=shown(settings), statistics=plain(statistics), latest=plain_page(latest)
-            )
-        elif not statistics.total_calls:
+            put_json("errors", database=shown(settings), statistics=plain(statistics), latest=plain(latest))
+        elif not statistics.total_calls and not latest.items:
             say_nothing(questions, settings)
-        elif not statistics.error_calls:
+        elif not latest.items:
             Show().line(f"No errors in {counted(statistics.total_calls, 'call')}.")
         else:
             _show(statistics, latest, asked["tz"])
 
 
-def _show(statistics: ErrorStatistics, latest: CallPage, tz: str) -> None:
+def _show(statistics: ErrorStatistics, latest: ErrorPage, tz: str) -> None:
     show, zone = Show(), ZoneInfo(tz)
     show.line(
         f"{counted(statistics.error_calls, 'error')}, {statistics.timeout_calls:,} of them by timeout, in "
@@ -45,16 +43,25 @@ def _show(statistics: ErrorStatistics, latest: CallPage, tz: str) -> None:
     for title, counts in (
         ("type", statistics.by_type), ("model", statistics.by_model), ("provider", statistics.by_provider),
     ):  # fmt: skip
-        show.heading(f"by {title}")
-        _table(show, title, counts, zone)
+        if counts:
+            show.heading(f"by {title}")
+            _table(show, title, counts, zone)
     if latest.items:
         show.heading("latest")
-        columns = [(f"started ({tz})", TIME), ("model", TEXT), ("error", TEXT), ("message", TEXT)]
+        columns = [
+            (f"started ({tz})", TIME), ("of", TEXT), ("name", TEXT), ("error", TEXT), ("message", TEXT),
+        ]  # fmt: skip
         show.table(
             columns,
             [
-                (call.started_at.astimezone(zone), call.model, call.error_type, _cut(call.error_message))
-                for call in latest.items
+                (
+                    each.started_at.astimezone(zone),
+                    each.kind.replace("_", " "),
+                    each.name,
+                    each.error_type,
+                    _cut(each.error_message),
+                )
+                for each in latest.items
             ],
         )
 
