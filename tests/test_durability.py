@@ -70,6 +70,16 @@ def test_kill_at_a_random_moment(tmp_path: Path, threads: int, rounds: int) -> N
     assert report["left"] == []
 
 
+def test_kill_while_being_told(tmp_path: Path) -> None:
+    """kill -9 of trackers that are told of messages, tool calls and feedback: what had returned is there."""
+    report = run("told.py", tmp_path, 12, 3)
+    assert all(count >= 12 for count in report["told"].values())
+    assert report["interrupted"] >= 12
+    assert report["wrong"] == []
+    assert report["complete"]
+    assert report["left"] == []
+
+
 def test_kill_inside_an_import(tmp_path: Path) -> None:
     """An importer that dies at any point leaves the next one everything to be exact."""
     points = (
