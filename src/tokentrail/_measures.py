@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from tokentrail._records import COLUMN_OF, FAILED, FIELDS, INTEGER, SCALES, TIME
+from tokentrail._records import COLUMN_OF, FAILED, FIELDS, INTEGER, SCALES, TIME, Record
 
 Test = tuple[str, str, Any]
 """(column, how, value). How: `in` | `is` | `is_not` (which what is unknown is) | `known` | `unknown` |
@@ -187,3 +187,33 @@ def public(name: str, value: int | None) -> int | float | None:
         return value
     scale = SCALES.get(measure.kind)
     return value if scale is None else value / scale
+
+
+def operand(record: Record, column: str | None) -> Any:
+    """What of a call a measure is over; for the names that are no columns too."""
+    if column == SIZE:
+        return (record.get("request_bytes") or 0) + (record.get("response_bytes") or 0)
+    if column != GENERATION:
+        return record.get(column or "")
+    duration = record.get("duration_us")
+    return None if duration is None else duration - (record.get("time_to_first_token_us") or 0)
+
+
+def passes(record: Record, test: Test) -> bool:
+    """One test of a measure."""
+    column, how, value = test
+    found = operand(record, column)
+    if how == "in":
+        return found in value
+    if how == "at_least":
+        return found is not None and found >= value
+    if how == "before":
+        other = record.get(value)
+        return found is not None and other is not None and found < other
+    if how == "has":
+        return any(flag == value or flag.startswith(f"{value}:") for flag in found or ())
+    if how == "is":
+        return found is not None and found == value
+    if how == "is_not":
+        return found is None or found != value
+    return (found is None) == (how == "unknown")

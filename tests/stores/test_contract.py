@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emptying import unpruned
 from tokentrail._measures import MEASURES
 from tokentrail._periods import GRANULARITIES
 from tokentrail._query import DIMENSIONS, Filters, Query, filters
@@ -37,6 +38,7 @@ def emptied(store: Store) -> Store:
     """The store without rows and positions."""
     store.erase(filters())
     store.append((), forget=list(store.positions()))
+    unpruned(store)
     return store
 
 

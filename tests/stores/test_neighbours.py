@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emptying import unpruned
 from tokentrail._neighbours import ERROR, FEEDBACK, MESSAGE, SESSION, TOOL_CALL, joined
 from tokentrail._query import filters
 from tokentrail._records import Record, to_us
@@ -44,6 +45,7 @@ def store(request: pytest.FixtureRequest, all_stores: dict[str, Store]) -> Store
     """An empty store of each kind in turn."""
     found = all_stores[request.param]
     found.prune(datetime(9999, 1, 1, tzinfo=UTC))
+    unpruned(found)
     return found
 
 
@@ -135,6 +137,7 @@ def test_every_store_joins_as_memory_does(
     expected = fold(told)
     for store in all_stores.values():
         store.prune(datetime(9999, 1, 1, tzinfo=UTC))
+        unpruned(store)
         seed.shuffle(told)
         store.append(told[:cut])
         store.append(told[cut:])

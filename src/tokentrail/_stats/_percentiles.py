@@ -11,7 +11,7 @@ from typing import Any
 class Distribution:
     """Values in microseconds, and how often each occurs."""
 
-    def __init__(self, counts: Mapping[int, int]) -> None:
+    def __init__(self, counts: Mapping[float, int]) -> None:
         self._values = sorted(counts)
         self._counts = [counts[value] for value in self._values]
         self._upto = list(accumulate(self._counts))
@@ -23,7 +23,7 @@ class Distribution:
         low = self._at(rank)
         return low + (self._at(rank + 1) - low) * part / 100 if part else low
 
-    def _at(self, rank: int) -> int:
+    def _at(self, rank: int) -> float:
         return self._values[bisect_right(self._upto, rank)]
 
     def summary(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -310,6 +310,24 @@ def _in_periods(rows: Sequence[Row], query: Query, beginnings: Sequence[int]) ->
         else:
             joined[key] = [_join(*each) for each in zip(operations, known, values, strict=True)]
     return [(list(key), values) for key, values in joined.items()]
+
+
+def merged(
+    several: Iterable[list[dict[str, Any]]], names: Sequence[str], measures: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The groups of several answers to one question about different calls, as one answer."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for groups in several:
+        for group in groups:
+            key = tuple(group[name] for name in names)
+            known = found.get(key)
+            if known is None:
+                found[key] = group
+            else:
+                found[key] = group | {
+                    name: _join(MEASURES[name].op, known[name], group[name]) for name in measures
+                }
+    return list(found.values())
 
 
 def _join(operation: str, one: Any, other: Any) -> Any:

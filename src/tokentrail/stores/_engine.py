@@ -24,7 +24,7 @@ from tokentrail.errors import (
     StoreError,
 )
 from tokentrail.stores._view import create_view, drop_view
-from tokentrail.stores.migrations import VERSION_TABLE, VERSIONS
+from tokentrail.stores.migrations import ROLLUPS, VERSION_TABLE, VERSIONS
 
 BUSY_TIMEOUT_MS: Final = 5_000
 _LOCK_NAME: Final = 0x746F6B656E747261
@@ -248,6 +248,10 @@ def upgrade(engine: Engine) -> None:
             )
         drop_view(connection)
         _migrate(connection)
+        if found is not None and found < ROLLUPS:
+            from tokentrail.stores._rebuild import rebuild  # only when there is something to do
+
+            rebuild(connection)
         create_view(connection)
 
 

@@ -27,6 +27,7 @@ from tokentrail._records import (
 from tokentrail.errors import QueryError, StoreError
 from tokentrail.models import LLMCall, Neighbour
 from tokentrail.models._columns import TIMES_US
+from tokentrail.stores._lanes import COUNTED, LARGEST
 
 Row = TypeVar("Row", bound=SQLModel)
 Beside = TypeVar("Beside", bound=Neighbour)
@@ -80,7 +81,7 @@ class Groups(list[dict[str, Any]]):
         self.method = method
 
 
-Counts: TypeAlias = dict[int, int]
+Counts: TypeAlias = dict[float, int]
 """How often each value, in microseconds, occurs."""
 
 
@@ -285,7 +286,7 @@ def fold(records: Sequence[Record]) -> tuple[dict[str, Record], list[Refused]]:
 _TYPES: Final[Mapping[int, type]] = {
     TEXT: str, LONG_TEXT: str, BOOLEAN: bool, LIST: list, MAPPING: dict,
 }  # fmt: skip
-_COUNTED: Final = range(-(2**63), 2**63)
+_STORED: Final = range(-(2**63), 2**63)
 
 
 def refusal(
@@ -300,23 +301,24 @@ def refusal(
         if value is None:
             continue
         wrong = not isinstance(value, _TYPES.get(kind, int))
-        if wrong or (isinstance(value, int) and value not in (TIMES_US if kind == TIME else _COUNTED)):
+        if wrong or (isinstance(value, int) and value not in _range(name, kind, fields)):
             return f"{name} cannot be {type(value).__name__} {value!r:.40}"
     return None
+
+
+def _range(name: str, kind: int, fields: Mapping[str, int]) -> range:
+    if kind == TIME:
+        return TIMES_US
+    if fields is FIELDS and COLUMN_OF.get(name, name) in COUNTED:
+        return range(-LARGEST, LARGEST + 1)
+    return _STORED
 
 
 def page_of_sessions(
     groups: Iterable[dict[str, Any]], order: str, limit: int, after: tuple[int | None, str] | None
 ) -> list[dict[str, Any]]:
-    """Sessions in order, from one place on.
-
-    Raises:
-        QueryError: there is no such order.
-    """
-    name = order.removeprefix("-")
-    if name not in AMOUNTS:
-        raise QueryError(f"order: {name!r} is unknown. There are: {', '.join(sorted(AMOUNTS))}.")
-    sign = -1 if order.startswith("-") else 1
+    """Sessions in order, from one place on."""
+    name, sign = session_order(order)
 
     def place(value: int | None, session_id: str) -> tuple[bool, int, str]:
         return (True, 0, session_id) if value is None else (False, sign * value, session_id)
@@ -324,3 +326,15 @@ def page_of_sessions(
     found = {place(group[name], group["session_id"]): group for group in groups}
     keys = sorted(key for key in found if after is None or key > place(*after))
     return [found[key] for key in keys[:limit]]
+
+
+def session_order(order: str) -> tuple[str, int]:
+    """The measure sessions are sorted by, and 1 or -1 for upwards or downwards.
+
+    Raises:
+        QueryError: there is no such order.
+    """
+    name = order.removeprefix("-")
+    if name not in AMOUNTS:
+        raise QueryError(f"order: {name!r} is unknown. There are: {', '.join(sorted(AMOUNTS))}.")
+    return name, -1 if order.startswith("-") else 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlmodel import SQLModel
 
-from tokentrail._measures import AMOUNTS, GENERATION, MEASURES, SIZE, Measure, Test
+from tokentrail._measures import AMOUNTS, MEASURES, Measure, Test, operand, passes
 from tokentrail._neighbours import FIELDS_OF, MESSAGE
 from tokentrail._periods import edges, period_of
 from tokentrail._query import Filters, Query, arrange, matcher
@@ -20,10 +21,15 @@ from tokentrail._records import (
     to_us,
 )
 from tokentrail.models import LLMCall, Neighbour
+from tokentrail.models._columns import TIMES_US
 from tokentrail.stores import _joining
+from tokentrail.stores._cover import HOUR, WIDTHS
+from tokentrail.stores._delta import SERIES, SERIES_FIELDS
+from tokentrail.stores._plan import can_count, dimension_of, within
 from tokentrail.stores.base import (
     Appended,
     Beside,
+    Counts,
     Groups,
     Position,
     Progress,
@@ -49,6 +55,8 @@ class MemoryStore:
         self._neighbours: dict[str, dict[str, Record]] = {kind: {} for kind in FIELDS_OF}
         self._positions: dict[str, int] = {}
         self._kept: dict[type[SQLModel], dict[str, Any]] = {}
+        self._pruned: dict[str, Record] = {}
+        self._pruned_before = TIMES_US[0]
         self._lock = threading.RLock()
 
     # --- writing ---------------------------------------------------------------------------------
@@ -58,13 +66,17 @@ class MemoryStore:
     ) -> Appended:
         calls, neighbours = apart(records)
         strongest, refused = fold(calls)
-        inserted = replaced = 0
+        inserted = replaced = expired = 0
         with self._lock:
             for call_id, record in strongest.items():
                 old = self._calls.get(call_id)
                 if old is not None and old["finality"] >= record["finality"]:
                     continue
                 reason = refusal(record)
+                started = record.get("started_at")
+                if old is None and isinstance(started, int) and started < self._pruned_before:
+                    expired += 1
+                    continue
                 if reason is not None:
                     refused.append(Refused(call_id, reason))
                     continue
@@ -76,8 +88,8 @@ class MemoryStore:
             for segment in forget:
                 self._positions.pop(segment, None)
             beside = _joining.append(self, neighbours) if neighbours else Appended()
-        unchanged = len(calls) - inserted - replaced - len(refused)
-        return plus(Appended(inserted, replaced, unchanged, tuple(refused)), beside)
+        unchanged = len(calls) - inserted - replaced - len(refused) - expired
+        return plus(Appended(inserted, replaced, unchanged, tuple(refused), expired), beside)
 
     def positions(self) -> dict[str, int]:
         with self._lock:
@@ -108,7 +120,9 @@ class MemoryStore:
         with self._lock:
             old = [call_id for call_id, record in self._calls.items() if record["started_at"] < mark]
             for call_id in old:
-                del self._calls[call_id]
+                record = self._calls.pop(call_id)
+                self._pruned[call_id] = record
+                self._pruned_before = max(self._pruned_before, record["started_at"] + 1)
             for rows in self._neighbours.values():
                 for row in [row for row in rows.values() if row["started_at"] < mark]:
                     del rows[row["id"]]
@@ -202,9 +216,9 @@ class MemoryStore:
         ]
         found.sort(key=_place, reverse=True)
         if largest is not None:
-            known = [record for record in found if _operand(record, largest) is not None]
-            known.sort(key=lambda record: _operand(record, largest), reverse=True)
-            found = known + [record for record in found if _operand(record, largest) is None]
+            known = [record for record in found if operand(record, largest) is not None]
+            known.sort(key=lambda record: operand(record, largest), reverse=True)
+            found = known + [record for record in found if operand(record, largest) is None]
         return [LLMCall.from_record(record) for record in found[offset : offset + limit]]
 
     def beside(
@@ -247,11 +261,12 @@ class MemoryStore:
         ]
 
     def spans(self, filters: Filters, by: str | None = None) -> Spans:
-        found: dict[Any, tuple[dict[int, int], dict[int, int]]] = {} if by else {None: ({}, {})}
-        for record in self._matching(filters):
+        found: dict[Any, tuple[Counts, Counts]] = {} if by else {None: ({}, {})}
+        query = Query(by=() if by is None else (by,), filters=filters)
+        for record in self._matching(filters) + self._pruned_but_counted(query, finest=HOUR):
             if record.get("cache_hit"):
                 continue
-            for key in _keys(record, Query(by=() if by is None else (by,)), _unchanged):
+            for key in _keys(record, query, _unchanged):
                 spans = found.setdefault(key[0] if key else None, ({}, {}))
                 for counts, column in zip(spans, ("duration_us", "time_to_first_token_us"), strict=True):
                     value = record.get(column)
@@ -268,19 +283,24 @@ class MemoryStore:
         limit: int = 100,
         after: tuple[int | None, str] | None = None,
     ) -> Groups:
+        members: dict[str, list[Record]] = {}
+        with self._lock:
+            for record in (*self._calls.values(), *self._pruned.values()):
+                if record.get("session_id") is not None:
+                    members.setdefault(record["session_id"], []).append(record)
         meant = {record.get("session_id") for record in self._matching(filters)}
-        everything = self.aggregate(Query(AMOUNTS, by=("session_id",)))
+        if not filters.wanted:
+            meant |= {record.get("session_id") for record in self._matching(filters, self._pruned)}
         groups = [
-            group
-            for group in everything
-            if group["session_id"] is not None
-            and group["session_id"] in meant
-            and (active_since is None or group["last_started_at"] >= active_since)
+            {"session_id": session_id, **{name: measured(MEASURES[name], calls) for name in AMOUNTS}}
+            for session_id, calls in members.items()
+            if session_id in meant
+            and (active_since is None or max(call["started_at"] for call in calls) >= active_since)
         ]
         return Groups(page_of_sessions(groups, order, limit, after))
 
     def aggregate(self, query: Query) -> Groups:
-        records = self._matching(query.filters)
+        records = self._matching(query.filters) + self._pruned_but_counted(query)
         period = _period(query, records)
         groups: dict[tuple[Any, ...], list[Record]] = {}
         for record in records:
@@ -297,6 +317,27 @@ class MemoryStore:
             for key, members in groups.items()
         ]
         return Groups(arrange(answer, query))
+
+    def _pruned_but_counted(self, query: Query, finest: int | None = None) -> list[Record]:
+        """Calls without a row that the sums of other stores still count, where they can answer with them."""
+        if not self._pruned:
+            return []
+        wanted = {name: value for name, value in query.filters.wanted.items() if name != "cache_hit"}
+        asked = replace(query, filters=replace(query.filters, wanted=wanted)) if finest else query
+        dimension = SERIES if finest else dimension_of(asked)
+        if dimension is None or not can_count(asked, dimension):
+            return []
+        if finest and not {*asked.by, *wanted} <= set(SERIES_FIELDS):
+            return []
+        with self._lock:
+            moments = [
+                record["started_at"] // WIDTHS[0]
+                for record in (*self._calls.values(), *self._pruned.values())
+            ]
+        span = (min(moments) * WIDTHS[0], (max(moments) + 1) * WIDTHS[0])
+        found = within(asked, dimension, span, finest=finest)
+        members = self._matching(query.filters, self._pruned)
+        return [each for each in members if found and found.start_us <= each["started_at"] < found.end_us]
 
     def _matching(self, filters: Filters, rows: Mapping[str, Record] | None = None) -> list[Record]:
         tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
@@ -360,7 +401,7 @@ def measured(measure: Measure, records: Iterable[Record]) -> int | None:
     if measure.op == "count":
         return len(members)
     values: list[int] = [
-        value for record in members if (value := _operand(record, measure.column)) is not None
+        value for record in members if (value := operand(record, measure.column)) is not None
     ]
     if measure.op == "distinct":
         return len(set(values))
@@ -369,32 +410,3 @@ def measured(measure: Measure, records: Iterable[Record]) -> int | None:
     if measure.op == "sum":
         return sum(values)
     return min(values) if measure.op == "min" else max(values)
-
-
-def _operand(record: Record, column: str | None) -> Any:
-    if column == SIZE:
-        return (record.get("request_bytes") or 0) + (record.get("response_bytes") or 0)
-    if column != GENERATION:
-        return record.get(column or "")
-    duration = record.get("duration_us")
-    return None if duration is None else duration - (record.get("time_to_first_token_us") or 0)
-
-
-def passes(record: Record, test: Test) -> bool:
-    """One test of a measure."""
-    column, how, value = test
-    found = _operand(record, column)
-    if how == "in":
-        return found in value
-    if how == "at_least":
-        return found is not None and found >= value
-    if how == "before":
-        other = record.get(value)
-        return found is not None and other is not None and found < other
-    if how == "has":
-        return any(flag == value or flag.startswith(f"{value}:") for flag in found or ())
-    if how == "is":
-        return found is not None and found == value
-    if how == "is_not":
-        return found is None or found != value
-    return (found is None) == (how == "unknown")

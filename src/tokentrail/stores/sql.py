@@ -4,58 +4,49 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, exc
+from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
-from tokentrail._measures import AMOUNTS, Test
+from tokentrail._measures import Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
-from tokentrail.models import LLMCall, LLMPayload, Neighbour
-from tokentrail.stores import _engine, _joining
+from tokentrail.models import LLMCall, Neighbour
+from tokentrail.stores import _engine, _joining, _sketches
+from tokentrail.stores._calls import CALLS, PAYLOADS, Calls
+from tokentrail.stores._coarse import coarse, coarse_spans
 from tokentrail.stores._compile import answer, condition, conditions, operand, spans
-from tokentrail.stores._neighbours import SqlShelf, Write, delete_before, table_of
-from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
+from tokentrail.stores._neighbours import SqlShelf, delete_before, table_of
+from tokentrail.stores._rebuild import rebuild
+from tokentrail.stores._sessions import page_of_sessions
 from tokentrail.stores.base import (
+    ROLLUP,
+    ROWS,
     Appended,
     Beside,
     Groups,
     Position,
     Progress,
-    Refused,
     Row,
     Spans,
     StoreReplacedError,
     apart,
     fold,
     key_of,
-    page_of_sessions,
     plus,
 )
 
-CHUNK: Final = 500
-"""Ids in one statement."""
-PRUNED_AT_ONCE: Final = 5_000
-"""Rows one transaction of `prune` deletes, so that writers never wait long."""
+ERASED_AT_ONCE: Final = 5_000
+"""Rows one transaction of `prune` and `erase` deletes, so that writers never wait long."""
 
-CALLS: Final = LLMCall.__table__  # type: ignore[attr-defined]
-RAW: Final = sa.table("llm_call", *(sa.column(column.name) for column in CALLS.columns))
-"""The same table in storage units: what goes in is what is stored."""
-_IDS: Final[Any] = sa.bindparam("ids", expanding=True)
-_RANKS: Final = sa.select(CALLS.c.id, sa.type_coerce(CALLS.c.finality, sa.Integer)).where(
-    CALLS.c.id.in_(_IDS)
-)
-_DELETE_CALLS: Final = sa.delete(CALLS).where(CALLS.c.id.in_(_IDS))
-_PAYLOADS: Final = LLMPayload.__table__  # type: ignore[attr-defined]
-_DELETE_PAYLOADS: Final = sa.delete(_PAYLOADS).where(_PAYLOADS.c.call_id.in_(_IDS))
 _ADVANCE: Final = sa.text(
     "INSERT INTO journal_position (segment, position) VALUES (:segment, :position) "
     "ON CONFLICT (segment) DO UPDATE SET position = excluded.position "
@@ -83,8 +74,7 @@ class SqlStore:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._snapshot = threading.local()
-        self._shapes = Shapes(self._engine.dialect.name)
-        self._postgres = self._engine.dialect.name == "postgresql"
+        self._calls = Calls(self._engine)
         try:
             self._open(recover=recover)
         except BaseException:
@@ -157,7 +147,7 @@ class SqlStore:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         with self._reading() as connection:
-            if self._postgres:
+            if self._engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 self._snapshot.connection = connection
@@ -174,79 +164,16 @@ class SqlStore:
         calls, neighbours = apart(records)
         strongest, unfit = fold(calls)
         with self._writing() as connection:
-            weaker, taken = self._take(connection, strongest)
-            refused = self._replace(connection, weaker, taken)
-            beside = self._beside(connection, neighbours) if neighbours else Appended()
+            appended = self._calls.append(connection, strongest)
+            if neighbours:
+                shelf = SqlShelf(connection, partial(self._calls.each, connection))
+                appended = plus(appended, _joining.append(shelf, neighbours))
             for segment, position in positions:
                 connection.execute(_ADVANCE, {"segment": segment, "position": position})
             for segment in forget:
                 connection.execute(_FORGET, {"segment": segment})
-        bad = {each.id for each in refused}
-        replaced = len(weaker - bad)
-        inserted = len(taken) - len(bad) - replaced
-        refused = [*unfit, *refused]
-        unchanged = len(calls) - inserted - replaced - len(refused)
-        return plus(Appended(inserted, replaced, unchanged, tuple(refused)), beside)
-
-    def _beside(self, connection: Connection, neighbours: Sequence[Record]) -> Appended:
-        return _joining.append(SqlShelf(connection, partial(self._write_each, connection)), neighbours)
-
-    def _take(self, connection: Connection, strongest: dict[str, Record]) -> tuple[set[str], list[Record]]:
-        """The ids whose rows give way, and the records that become rows."""
-        highest = connection.execute(sa.select(sa.func.max(CALLS.c.id))).scalar()
-        # Ids grow with time, so nearly all of them are above everything stored and need no look-up.
-        asked = [call_id for call_id in strongest if highest is not None and call_id <= highest]
-        ranks: dict[str, int] = {}
-        for chunk in _chunks(asked):
-            ranks.update((row[0], row[1]) for row in connection.execute(_RANKS, {"ids": chunk}))
-        if not ranks:
-            return set(), list(strongest.values())
-        taken = [record for record in strongest.values() if record["finality"] > ranks.get(record["id"], 0)]
-        return {record["id"] for record in taken if record["id"] in ranks}, taken
-
-    def _replace(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> list[Refused]:
-        def write(some: Sequence[Record]) -> None:
-            gone = weaker if some is records else weaker & {record["id"] for record in some}
-            self._replace_all(connection, gone, some)
-
-        return self._write_each(connection, write, records)
-
-    def _write_each(self, connection: Connection, write: Write, records: Sequence[Record]) -> list[Refused]:
-        """Write records; where something is wrong with one, the healthy ones do not wait for it."""
-        try:
-            with connection.begin_nested():
-                write(records)
-        except self._mistakes() as error:
-            _raise_if_unwell(error)
-            return [each for record in records if (each := self._write_one(connection, write, record))]
-        return []
-
-    def _write_one(self, connection: Connection, write: Write, record: Record) -> Refused | None:
-        try:
-            with connection.begin_nested():
-                write([washed(record)])
-        except self._mistakes() as error:
-            return _refused(record, error)
-        return None
-
-    def _mistakes(self) -> tuple[type[Exception], ...]:
-        # COPY goes past SQLAlchemy, so its errors come as the driver's own.
-        driver = self._engine.dialect.loaded_dbapi
-        return exc.DBAPIError, driver.Error, OverflowError, TypeError, ValueError
-
-    def _replace_all(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> None:
-        if weaker:
-            _delete(connection, weaker)
-        for shape, members in self._shapes.group(records):
-            rows = shape.rows(members)
-            if self._postgres:
-                _copy(connection, shape, rows)
-            else:
-                connection.exec_driver_sql(shape.insert(), rows)
-        payloads = payload_rows(records)
-        if payloads:
-            names = ("call_id", "request", "response")
-            connection.execute(sa.insert(_PAYLOADS), [dict(zip(names, row, strict=True)) for row in payloads])
+        folded = len(calls) - len(unfit) - len(strongest)
+        return plus(Appended(unchanged=folded, refused=tuple(unfit)), appended)
 
     def keep(self, row: SQLModel) -> None:
         with self._writing() as connection, Session(connection) as session:
@@ -271,63 +198,39 @@ class SqlStore:
 
     def prune(self, before: datetime) -> int:
         mark = before if before.tzinfo else before.replace(tzinfo=UTC)
-        old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).limit(PRUNED_AT_ONCE)
+        old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).order_by(CALLS.c.started_at)
         pruned = 0
         while True:
             with self._writing() as connection:
-                ids = list(connection.execute(old).scalars())
-                _delete(connection, ids)
-                more = delete_before(connection, mark, PRUNED_AT_ONCE)
+                ids = list(connection.execute(old.limit(ERASED_AT_ONCE)).scalars())
+                self._calls.prune(connection, ids)
+                more = delete_before(connection, mark, ERASED_AT_ONCE)
                 if self._file is not None:
                     _give_back(connection)
             pruned += len(ids)
-            if len(ids) < PRUNED_AT_ONCE and not more:
+            if len(ids) < ERASED_AT_ONCE and not more:
                 return pruned
 
     def correct(self, records: Sequence[Record]) -> Appended:
-        replaced, refused = 0, []
         with self._writing() as connection:
-            for record in records:
-                try:
-                    with connection.begin_nested():
-                        replaced += self._change(connection, record)
-                except self._mistakes() as error:
-                    refused.append(_refused(record, error))
-        return Appended(
-            replaced=replaced, unchanged=len(records) - replaced - len(refused), refused=tuple(refused)
-        )
-
-    def _change(self, connection: Connection, record: Record) -> bool:
-        kept = {"id", "finality"}
-        changes = {column: value for column, value in record.items() if column not in kept}
-        blank = {column: None for column in changes if column in CALLS.c and changes[column] is None}
-        ((shape, members),) = self._shapes.group([washed(changes)])
-        (row,) = shape.rows(members)
-        values = {**blank, **dict(zip(shape.columns, row, strict=True))}
-        statement = sa.update(RAW).where(RAW.c.id == record["id"])
-        if "finality" in record:
-            statement = statement.where(RAW.c.finality == record["finality"])
-        return bool(connection.execute(statement.values(values)).rowcount)
+            return self._calls.correct(connection, records)
 
     def erase(self, filters: Filters) -> int:
         erased = 0
         while True:
             with self._writing() as connection:
-                meant = sa.select(CALLS.c.id).where(*conditions(connection, filters)).limit(PRUNED_AT_ONCE)
+                meant = sa.select(CALLS.c.id).where(*conditions(connection, filters)).limit(ERASED_AT_ONCE)
                 ids = list(connection.execute(meant).scalars())
-                _delete(connection, ids)
+                self._calls.erase(connection, ids)
                 if self._file is not None:
                     _give_back(connection)
             erased += len(ids)
-            if len(ids) < PRUNED_AT_ONCE:
+            if len(ids) < ERASED_AT_ONCE:
                 return erased
 
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
-        with self._reading() as connection:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
-        if progress is not None:
-            progress(rows, rows)
-        return rows
+        with self._writing() as connection:
+            return rebuild(connection, progress)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -347,7 +250,7 @@ class SqlStore:
     def payload(self, call_id: str) -> dict[str, str | None]:
         with self._reading() as connection:
             row = connection.execute(
-                sa.select(_PAYLOADS.c.request, _PAYLOADS.c.response).where(_PAYLOADS.c.call_id == call_id)
+                sa.select(PAYLOADS.c.request, PAYLOADS.c.response).where(PAYLOADS.c.call_id == call_id)
             ).first()
         return {"request": row[0] if row else None, "response": row[1] if row else None}
 
@@ -405,10 +308,16 @@ class SqlStore:
 
     def aggregate(self, query: Query) -> Groups:
         with self._reading() as connection:
-            return Groups(answer(connection, query))
+            groups = coarse(connection, query)
+            if groups is not None:
+                return Groups(groups, ROLLUP)
+            return Groups(answer(connection, query), ROWS)
 
     def spans(self, filters: Filters, by: str | None = None) -> Spans:
         with self._reading() as connection:
+            groups = coarse_spans(connection, filters, by)
+            if groups is not None:
+                return Spans(groups, ROLLUP, _sketches.ERROR)
             return Spans(spans(connection, filters, by))
 
     def sessions(
@@ -421,18 +330,10 @@ class SqlStore:
         after: tuple[int | None, str] | None = None,
     ) -> Groups:
         with self._reading() as connection:
-            meant = {
-                group["session_id"]
-                for group in answer(connection, Query(by=("session_id",), filters=filters))
-            }
-            groups = [
-                group
-                for group in answer(connection, Query(AMOUNTS, by=("session_id",)))
-                if group["session_id"] is not None
-                and group["session_id"] in meant
-                and (active_since is None or group["last_started_at"] >= active_since)
-            ]
-        return Groups(page_of_sessions(groups, order, limit, after))
+            page = page_of_sessions(
+                connection, filters, active_since=active_since, order=order, limit=limit, after=after
+            )
+        return Groups(page, ROLLUP)
 
     def close(self) -> None:
         if self._owns_engine:
@@ -442,51 +343,9 @@ class SqlStore:
 # --- statements ----------------------------------------------------------------------------------
 
 
-def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
-    found = list(ids)
-    for begin in range(0, len(found), CHUNK):
-        yield found[begin : begin + CHUNK]
-
-
-def _delete(connection: Connection, ids: Iterable[str]) -> None:
-    for chunk in _chunks(ids):
-        connection.execute(_DELETE_PAYLOADS, {"ids": chunk})
-        connection.execute(_DELETE_CALLS, {"ids": chunk})
-
-
 def _give_back(connection: Connection) -> None:
     """Return the pages of an SQLite file that nothing uses any more."""
     free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
     for _ in range(free):
         # One page a call: Python's driver takes only the first step of the statement.
         connection.exec_driver_sql("PRAGMA incremental_vacuum(1)")
-
-
-def _copy(connection: Connection, shape: Shape, rows: Sequence[tuple[Any, ...]]) -> None:
-    cursor = connection.connection.cursor()
-    try:
-        with cursor.copy(shape.copy()) as copy:
-            for row in rows:
-                copy.write_row(row)
-    finally:
-        cursor.close()
-
-
-def _refused(record: Record, error: Exception) -> Refused:
-    _raise_if_unwell(error)
-    cause = getattr(error, "orig", None) or error
-    return Refused(record["id"], f"{type(cause).__name__}: {str(cause).splitlines()[0]:.200}")
-
-
-def _raise_if_unwell(error: Exception) -> None:
-    """Raise an error again that is the database's; return if it is one value's.
-
-    The difference matters: a value that can never be stored must be let go, a full disk waited for.
-    """
-    cause = getattr(error, "orig", None) or error
-    kinds = {kind.__name__ for kind in type(cause).__mro__}
-    if kinds & {"DataError", "IntegrityError", "OverflowError", "TypeError", "ValueError"}:
-        return
-    if "ProgrammingError" in kinds and ("not supported" in str(cause) or "cannot adapt" in str(cause)):
-        return
-    raise error

@@ -1,0 +1,273 @@
+"""Questions answered from the rollups; what lies beside whole cells is read from rows and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from tokentrail._measures import MEASURES
+from tokentrail._query import Filters, Query, arrange
+from tokentrail.stores import _sketches
+from tokentrail.stores._compile import answer, merged, spans
+from tokentrail.stores._cover import cover
+from tokentrail.stores._delta import USER, label_of, table_of, token_of
+from tokentrail.stores._lanes import column_of, known_of
+from tokentrail.stores._plan import DISTINCT, Plan, buckets, plan, plan_of_spans, span_of, tokens_of, within
+from tokentrail.stores._sessions import sessions_in
+from tokentrail.stores.base import Counts
+
+MOST_PIECES: Final = 2_000
+"""Pieces of a cover in one statement."""
+MANY_KEYS: Final = frozenset((USER,))
+"""Dimensions with so many keys that only those that are shown are added up in full."""
+
+Place: TypeAlias = tuple[int, Any]
+"""(number of the period, group: a key, or the values of the fields that were asked for)."""
+
+
+def coarse(connection: Connection, query: Query) -> list[dict[str, Any]] | None:
+    """The groups of a question from rollups; `None` if they cannot answer it."""
+    found = plan(connection, query)
+    if found is None:
+        return None
+    measures = tuple(name for name in query.measures if MEASURES[name].op != "distinct")
+    names = query.by if query.granularity is None else ("period", *query.by)
+    beside = _beside(connection, found, query, measures)
+    groups = merged([_counted(connection, found, query, measures, beside), beside], names, measures)
+    if not names:
+        groups = [_total(connection, query, groups)]
+    return arrange(groups, query)
+
+
+def _beside(
+    connection: Connection, found: Plan, query: Query, measures: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """What the rows before and after the whole cells say."""
+    asked = replace(query, measures=measures or ("calls",), order=None, limit=None)
+    parts = [part for part in (found.before, found.after) if part is not None]
+    several = [answer(connection, replace(asked, filters=part)) for part in parts]
+    if not query.by and query.granularity is None:
+        several = [groups for groups in several if groups[0].get("calls") != 0]
+    return [group for groups in several for group in groups]
+
+
+def _total(connection: Connection, query: Query, groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one group of a question that tells nothing apart; it is there without calls too."""
+    total = groups[0] if groups else {}
+    distinct = {name for name in query.measures if MEASURES[name].op == "distinct"}
+    total |= {name: _distinct(connection, query, name) for name in distinct}
+    return {name: total.get(name, 0 if MEASURES[name].op == "count" else None) for name in query.measures}
+
+
+def _counted(
+    connection: Connection,
+    found: Plan,
+    query: Query,
+    measures: Sequence[str],
+    beside: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    keys = found.keys
+    among = None
+    if keys is None and found.dimension in MANY_KEYS and not found.beginnings:
+        among = _foremost(connection, found, query, beside)
+    sums = [name for name in measures if MEASURES[name].op in ("count", "sum")]
+    lanes = list(dict.fromkeys(["calls", *sums, *(known_of(name) for name in sums if _is_sum(name))]))
+    rows = _read(connection, found, lanes, among=among)
+    extremes = [name for name in measures if name not in sums]
+    ends = _read(connection, found, extremes, among=among, signed=False) if extremes else {}
+    groups = _names(connection, found, rows)
+    shown = []
+    for place, counters in rows.items():
+        known = dict(zip(lanes, counters, strict=True))
+        if not known["calls"]:
+            continue
+        known |= zip(extremes, ends.get(place, ()), strict=bool(ends))
+        group: dict[str, Any] = {"period": found.beginnings[place[0]]} if found.beginnings else {}
+        group |= zip(query.by, groups[place[1]], strict=True)
+        for name in measures:
+            group[name] = None if _is_sum(name) and not known[known_of(name)] else known[name]
+        shown.append(group)
+    return shown
+
+
+def _is_sum(name: str) -> bool:
+    return MEASURES[name].op == "sum"
+
+
+def _names(connection: Connection, found: Plan, rows: Iterable[Place]) -> dict[Any, tuple[Any, ...]]:
+    if found.keys is not None:
+        return {group: group for group in found.keys.values()}
+    tokens = tokens_of(connection, found.dimension, {key for _, key in rows})
+    return {key: (label_of(token),) for key, token in tokens.items()}
+
+
+def _foremost(
+    connection: Connection, found: Plan, query: Query, beside: Sequence[dict[str, Any]]
+) -> set[int] | None:
+    """The keys that can be among the first: by the cells, and all that have rows beside them."""
+    name = (query.order or "").removeprefix("-")
+    if query.limit is None or name not in MEASURES or MEASURES[name].op not in ("count", "sum"):
+        return None
+    lanes = ["calls", name, known_of(name) if _is_sum(name) else "calls"]
+    sign = -1 if (query.order or "").startswith("-") else 1
+    rows = _read(connection, found, lanes)
+    ranks = sorted(
+        ((not known, sign * value if known else 0), key)
+        for (_, key), (calls, value, known) in rows.items()
+        if calls
+    )
+    others = _ids(connection, found.dimension, [group[query.by[0]] for group in beside])
+    ranks = [(rank, key) for rank, key in ranks if key not in others]
+    last = ranks[min(query.limit, len(ranks)) - 1][0] if ranks else None
+    return others | {key for rank, key in ranks if last is not None and rank <= last}
+
+
+def _ids(connection: Connection, dimension: int, labels: Sequence[str | None]) -> set[int]:
+    asked = sa.text("SELECT id FROM usage_key WHERE dimension = :dimension AND token IN :tokens").bindparams(
+        sa.bindparam("tokens", expanding=True)
+    )
+    tokens = [token_of(label) for label in labels]
+    found: set[int] = set()
+    for begin in range(0, len(tokens), 500):
+        chunk = {"dimension": dimension, "tokens": tokens[begin : begin + 500]}
+        found.update(connection.execute(asked, chunk).scalars())
+    return found
+
+
+# --- how many different ---------------------------------------------------------------------------
+
+
+def _distinct(connection: Connection, query: Query, name: str) -> int:
+    if name == "sessions":
+        return sessions_in(connection, query.filters)
+    column, dimension = str(MEASURES[name].column), DISTINCT[name]
+    span = span_of(connection)
+    found = None if span is None else within(Query(filters=query.filters), dimension, span)
+    if found is None:
+        (group,) = answer(connection, Query((name,), filters=query.filters))
+        return int(group[name])
+    keys = {key for (_, key), (calls,) in _read(connection, found, ["calls"], signed=False).items() if calls}
+    parts = [part for part in (found.before, found.after) if part is not None]
+    unknown = _ids(connection, dimension, [None])
+    if not parts:
+        return len(keys - unknown)
+    labels = {
+        group[column]
+        for part in parts
+        for group in answer(connection, Query(by=(column,), filters=part))
+        if group[column] is not None
+    }
+    beside = _ids(connection, dimension, list(labels))
+    return len((keys | beside) - unknown)
+
+
+# --- distributions --------------------------------------------------------------------------------
+
+
+def coarse_spans(
+    connection: Connection, filters: Filters, by: str | None
+) -> dict[Any, tuple[Counts, Counts]] | None:
+    """Distributions by group, within `_sketches.ERROR`; `None` if only rows can tell."""
+    found = plan_of_spans(connection, filters, by)
+    if found is None or found.keys is None:
+        return None
+    totals: dict[Any, list[int]] = {}
+    names = list(_numbers(found.keys))
+    cells = _rows(connection, found, "usage_sketch", "c.sign, u.durations, u.firsts", "", None)
+    for _, number, sign, *blobs in cells:
+        pair = totals.setdefault(names[number], [0, 0])
+        for index, blob in enumerate(blobs):
+            pair[index] += sign * _sketches.unpacked(blob)
+    groups: dict[Any, tuple[Counts, Counts]] = {}
+    for name, (durations, firsts) in totals.items():
+        groups[name[0] if name else None] = (_sketches.counts_of(durations), _sketches.counts_of(firsts))
+    for part in (found.before, found.after):
+        for key, several in (spans(connection, part, by) if part is not None else {}).items():
+            there = groups.setdefault(key, ({}, {}))
+            for counts, more in zip(there, several, strict=True):
+                for value, count in more.items():
+                    counts[value] = counts.get(value, 0) + count
+    return groups if by is not None or groups else {None: ({}, {})}
+
+
+# --- statements -----------------------------------------------------------------------------------
+
+
+def _read(
+    connection: Connection,
+    found: Plan,
+    names: Sequence[str],
+    *,
+    among: Collection[int] | None = None,
+    signed: bool = True,
+) -> dict[Place, Sequence[Any]]:
+    """Counters by period and group; extremes with `signed=False`."""
+    table, _ = table_of(found.dimension)
+    postgres = connection.dialect.name == "postgresql"
+    shown = []
+    for name in names:
+        op = MEASURES[name].op if name in MEASURES else "sum"
+        column = f"u.{column_of(name)}"
+        if op in ("min", "max"):
+            shown.append(f"{op}({column})")
+        else:
+            total = f"sum(c.sign * {column})"
+            shown.append(f"CAST({total} AS BIGINT)" if postgres else total)
+    rows = _rows(connection, found, table, ", ".join(shown), "GROUP BY 1, 2", among, signed=signed)
+    if found.keys is None:
+        return {(bucket, key): values for bucket, key, *values in rows if values[0] is not None}
+    groups = {number: group for group, number in _numbers(found.keys).items()}
+    return {(bucket, groups[number]): values for bucket, number, *values in rows}
+
+
+def _numbers(keys: dict[int, Any]) -> dict[Any, int]:
+    return {group: number for number, group in enumerate(dict.fromkeys(keys.values()))}
+
+
+def _rows(
+    connection: Connection,
+    found: Plan,
+    table: str,
+    shown: str,
+    group_by: str,
+    among: Collection[int] | None,
+    *,
+    signed: bool = True,
+) -> list[Any]:
+    """(number of the period, number of the group or key, …) of the cells of a plan."""
+    pieces = [
+        (bucket, *piece)
+        for bucket, start, end in buckets(found)
+        for piece in cover(start, end, found.finest, signed=signed)
+    ]
+    where = ["u.level = c.level", "u.period >= c.low", "u.period < c.high"]
+    if table != "usage_sketch":
+        where.append(f"u.dimension = {found.dimension}")
+    named, group = "", "u.key"
+    if found.keys is not None:
+        if not found.keys:
+            return []
+        numbers = _numbers(found.keys)
+        values = _values((key, numbers[group]) for key, group in found.keys.items())
+        named, group = f", named(key, name) AS (VALUES {values})", "n.name"
+        where.append("n.key = u.key")
+    if among is not None:
+        where.append(f"u.key IN ({', '.join(map(str, sorted(among))) or 'NULL'})")
+    tables = f"cover AS c CROSS JOIN {table} AS u" + (" CROSS JOIN named AS n" if named else "")
+    rows: list[Any] = []
+    for begin in range(0, len(pieces), MOST_PIECES):
+        chunk = _values(pieces[begin : begin + MOST_PIECES])
+        rows += connection.exec_driver_sql(
+            # As text: hundreds of parameters cost more than the question. All of it are integers of ours.
+            f"WITH cover(bucket, sign, level, low, high) AS (VALUES {chunk}){named} "  # noqa: S608
+            f"SELECT c.bucket, {group}, {shown} FROM {tables} WHERE {' AND '.join(where)} {group_by}"
+        )
+    return rows
+
+
+def _values(rows: Iterable[Sequence[int]]) -> str:
+    return ", ".join(f"({', '.join(map(str, row))})" for row in rows)

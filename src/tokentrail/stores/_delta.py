@@ -1,0 +1,276 @@
+"""What a change of rows adds to the sums beside them: the new rows' share, without the old rows'.
+
+rollups += share(new) - share(old), in the transaction that replaces old by new. Nothing else keeps them
+right, and nothing else is needed: whatever fact of a call changes, old and new land in different cells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from tokentrail._records import FAILED, Record
+from tokentrail.stores._cover import HOUR, QUARTER, WIDTHS
+from tokentrail.stores._lanes import NARROW, NARROW_MASK, WIDE, Kind, Lanes, extremes_of, outdone
+
+SERIES_FIELDS: Final = ("provider", "model", "requested_model", "call_type", "status", "is_streaming")
+"""A series is one combination of these that occurs, as in Prometheus."""
+SERIES, ALL, MODEL, USER, CLIENT, TAG, ERROR_TYPE = range(7)
+"""Dimensions of the rollups. `ALL` and `MODEL` are there because a time series wants few keys a slot."""
+LABELS: Final = {"user_id": USER, "client_id": CLIENT, "tag": TAG, "error_type": ERROR_TYPE}
+FINEST: Final = {USER: HOUR}
+"""The smallest cells of a dimension, where they are no quarters: most users call once an hour or less."""
+
+UNKNOWN: Final = ""
+"""The token of calls that have no such label; a known one is `=` and its text."""
+EVERYTHING: Final = "="
+"""The only token of `ALL`."""
+OTHER: Final = "*"
+"""The token of all labels beyond the most there may be."""
+TAKEN: Final = (*SERIES_FIELDS, "user_id", "client_id", "tags", "error_type", "session_id", "started_at")
+"""Columns that say in which cells a call counts."""
+
+Key: TypeAlias = tuple[int, int, str]
+"""(dimension, slot of its finest level, token)."""
+
+
+Stale: TypeAlias = dict[Any, list[int | None]]
+"""Cells, and the extremes of old rows in them that no new row reaches."""
+
+
+class Cell(NamedTuple):
+    """What one cell gains."""
+
+    total: int
+    extremes: list[int | None]
+
+
+class Side:
+    """The shares of some calls, by where they count."""
+
+    def __init__(self) -> None:
+        self.series: dict[tuple[int, tuple[Any, ...]], _Cell] = {}
+        self.labels: dict[Key, _Cell] = {}
+        self.sessions: dict[str, _Cell] = {}
+        self.spans: dict[tuple[int, tuple[Any, ...]], tuple[list[int], list[int]]] = {}
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Count calls.
+
+        Raises:
+            OverflowError: a value is too large to be counted.
+        """
+        for each in records:
+            record = _known(each) if None in each.values() else each
+            shape = _shape(tuple(record))
+            total = shape.kind(record).adds(record)
+            started = record["started_at"]
+            series = shape.series(record)
+            _count(self.series, (started // WIDTHS[QUARTER], series), total, record)
+            narrow = total & NARROW_MASK
+            for dimension, token in _labels(record):
+                slot = started // WIDTHS[FINEST.get(dimension, QUARTER)]
+                _count(self.labels, (dimension, slot, token), narrow, record)
+            if "session_id" in record:
+                _count(self.sessions, record["session_id"], narrow, record)
+            if not record.get("cache_hit"):
+                self._span(started // WIDTHS[HOUR], series, record)
+
+    def _span(self, slot: int, series: tuple[Any, ...], record: Record) -> None:
+        duration, first = record.get("duration_us"), record.get("time_to_first_token_us")
+        if duration is None and first is None:
+            return
+        durations, firsts = self.spans.setdefault((slot, series), ([], []))
+        if duration is not None:
+            durations.append(duration)
+        if first is not None:
+            firsts.append(first)
+
+    def cells(self) -> dict[Key, Cell]:
+        """All cells of the finest levels."""
+        found = {key: cell.narrow() for key, cell in self.labels.items()}
+        for (slot, series), cell in self.series.items():
+            wide = cell.wide()
+            model = series[1]
+            for key in (
+                (SERIES, slot, json.dumps(series)),
+                (ALL, slot, EVERYTHING),
+                (MODEL, slot, token_of(model)),
+            ):
+                known = found.get(key)
+                found[key] = wide if known is None else joined(known, wide)
+        return found
+
+    def sessions_cells(self) -> dict[str, Cell]:
+        """The cells of sessions."""
+        return {session_id: cell.narrow() for session_id, cell in self.sessions.items()}
+
+
+class _Cell:
+    __slots__ = ("members", "total")
+
+    def __init__(self, total: int, member: Record) -> None:
+        self.total = total
+        self.members = [member]
+
+    def narrow(self) -> Cell:
+        starts = [member["started_at"] for member in self.members]
+        return Cell(self.total, [min(starts), max(starts)])
+
+    def wide(self) -> Cell:
+        return Cell(self.total, extremes_of(WIDE, self.members))
+
+
+def _known(record: Record) -> Record:
+    return {column: value for column, value in record.items() if value is not None}
+
+
+def _count(cells: dict[Any, _Cell], key: Any, total: int, record: Record) -> None:
+    cell = cells.get(key)
+    if cell is None:
+        cells[key] = _Cell(total, record)
+    else:
+        cell.total += total
+        cell.members.append(record)
+
+
+def joined(one: Cell, other: Cell) -> Cell:
+    """Two gains of one cell as one."""
+    lanes = WIDE if len(one.extremes) == len(WIDE.extremes) else NARROW
+    return Cell(one.total + other.total, outdone(lanes, one.extremes, other.extremes))
+
+
+def token_of(value: str | None) -> str:
+    """How a label is written as a key."""
+    return UNKNOWN if value is None else f"={value}"
+
+
+def label_of(token: str) -> str | None:
+    """The label a key stands for."""
+    return token[1:] if token else None
+
+
+def table_of(dimension: int) -> tuple[str, Lanes]:
+    """Where a dimension's cells are, and what they count."""
+    return ("usage", WIDE) if dimension <= MODEL else ("usage_label", NARROW)
+
+
+def _labels(record: Record) -> Iterator[tuple[int, str]]:
+    yield USER, token_of(record.get("user_id"))
+    yield CLIENT, token_of(record.get("client_id"))
+    tags = record.get("tags")
+    if tags:
+        for tag in dict.fromkeys(tags):
+            yield TAG, f"={tag}"
+    else:
+        yield TAG, UNKNOWN
+    if record["status"] in FAILED:
+        yield ERROR_TYPE, token_of(record.get("error_type"))
+
+
+# --- shapes: what is the same for all records with the same columns -------------------------------
+
+_DECISIVE: Final = ("status", "cache_hit", "is_streaming", "call_type", "usage_source", "attempt_kind")
+_KEPT_SHAPES: Final = 2_000
+_KEPT_KINDS: Final = 2_000
+_shapes: dict[tuple[str, ...], _Shape] = {}
+
+
+class _Shape:
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        there = [name for name in _DECISIVE if name in columns]
+        self._decisive: Callable[[Record], Any] = itemgetter(*there)
+        self._flagged = "usage_flags" in columns
+        self._kinds: dict[Any, Kind] = {}
+        whole = all(name in columns for name in SERIES_FIELDS)
+        self.series: Callable[[Record], tuple[Any, ...]] = itemgetter(*SERIES_FIELDS) if whole else _series
+
+    def kind(self, record: Record) -> Kind:
+        ended = record.get("ended_at")
+        key = (
+            self._decisive(record),
+            record.get("total_tokens") == 0,
+            ended is not None and ended < record["started_at"],
+            tuple(record["usage_flags"]) if self._flagged else (),
+        )
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= _KEPT_KINDS:
+                self._kinds.clear()
+            kind = self._kinds[key] = Kind(record)
+        return kind
+
+
+def _shape(columns: tuple[str, ...]) -> _Shape:
+    shape = _shapes.get(columns)
+    if shape is None:
+        if len(_shapes) >= _KEPT_SHAPES:
+            _shapes.clear()
+        shape = _shapes[columns] = _Shape(columns)
+    return shape
+
+
+def _series(record: Record) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in SERIES_FIELDS)
+
+
+# --- both sides -----------------------------------------------------------------------------------
+
+
+class Delta:
+    """New rows, and the rows that gave way to them."""
+
+    def __init__(self) -> None:
+        self.new: list[Side] = []
+        self.old: list[Side] = []
+
+    def add(self, new: Sequence[Record], old: Sequence[Record]) -> None:
+        """Rows that came, and rows that went; all or, if one of them cannot be counted, none.
+
+        Raises:
+            OverflowError: a value is too large to be counted.
+        """
+        both = (Side(), Side())
+        for side, records in zip(both, (new, old), strict=True):
+            side.add(records)
+        for sides, side, records in zip((self.new, self.old), both, (new, old), strict=True):
+            if records:
+                sides.append(side)
+
+    def cells(self) -> tuple[dict[Key, Cell], Stale]:
+        """What each cell gains, and the extremes that may have left it with an old row."""
+        new, old = (_sum(side.cells() for side in sides) for sides in (self.new, self.old))
+        return new, _take(new, old)
+
+    def sessions(self) -> tuple[dict[str, Cell], Stale]:
+        """The same of sessions."""
+        new, old = (_sum(side.sessions_cells() for side in sides) for sides in (self.new, self.old))
+        return new, _take(new, old)
+
+    def gone_sessions(self) -> set[str]:
+        """Sessions that an old row was of."""
+        return {session_id for side in self.old for session_id in side.sessions}
+
+
+def _sum(several: Iterable[dict[Any, Cell]]) -> dict[Any, Cell]:
+    total: dict[Any, Cell] = {}
+    for cells in several:
+        if not total:
+            total = cells
+            continue
+        for key, cell in cells.items():
+            known = total.get(key)
+            total[key] = cell if known is None else joined(known, cell)
+    return total
+
+
+def _take(new: dict[Any, Cell], old: dict[Any, Cell]) -> Stale:
+    stale: Stale = {}
+    for key, gone in old.items():
+        there = new.get(key, Cell(0, [None] * len(gone.extremes)))
+        if joined(there, gone).extremes != there.extremes:
+            stale[key] = gone.extremes
+        new[key] = Cell(there.total - gone.total, there.extremes)
+    return stale
