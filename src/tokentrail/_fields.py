@@ -85,17 +85,21 @@ _CONVERTERS: Final[Mapping[int, Callable[[Any], Any]]] = {
     DURATION: _scaled(DURATION), MONEY: _scaled(MONEY), LIST: _list, MAPPING: _mapping,
 }  # fmt: skip
 
+_NOT_GIVEN: Final = frozenset(("finality", "stamps"))
 Columns: TypeAlias = Mapping[str, tuple[str, int, Callable[[Any], Any]]]
 
 
 def _columns(fields: Mapping[str, int]) -> Columns:
-    return {name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind]) for name, kind in fields.items()}
+    return {
+        name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind])
+        for name, kind in fields.items()
+        if name not in _NOT_GIVEN
+    }
 
 
 _COLUMNS: Final = _columns(FIELDS)
 NEIGHBOURS: Final[Mapping[str, Columns]] = {kind: _columns(fields) for kind, fields in FIELDS_OF.items()}
 """How the fields of each kind of neighbour become columns."""
-_NOT_GIVEN: Final = frozenset(("finality", "stamps"))
 
 
 def to_columns(fields: Mapping[str, Any], into: Record, health: Health, columns: Columns = _COLUMNS) -> None:
@@ -109,7 +113,7 @@ def to_columns(fields: Mapping[str, Any], into: Record, health: Health, columns:
         if value is None:
             continue
         known = columns.get(name)
-        if known is None or name in _NOT_GIVEN:
+        if known is None:
             strangers = strangers or {}
             strangers[name] = value
             continue
