@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,7 +24,7 @@ from tokentrail._totals import GROUPED, MEASURED, Totals
 from tokentrail._tracker import Tracker
 from tokentrail._writer import import_pending
 from tokentrail.stores import open_store
-from tokentrail.stores._reader import open_reader, within
+from tokentrail.stores._reader import open_reader, watch, within
 from tokentrail.stores.base import Store, StoreReplacedError
 
 PATIENCE: Final = 5.0
@@ -62,6 +62,7 @@ class Ledger:
         self._limiter: anyio.CapacityLimiter | None = None
         self._folder = None if self._lives_in_memory() else self._journals()
         self._follower = None if self._folder is None else Follower(self._folder)
+        self._watch = watch(self.settings.database_url)
         self._bringing = Turns(self._flush if self.tracker is not None else self._import)
         self._importing: _Importing | None = None
 
@@ -123,6 +124,18 @@ class Ledger:
         if self._importing is None:
             self._importing = _Importing(self.settings)
         self._importing.run()
+
+    def state(self) -> Hashable:
+        """Something else after every write that an answer could show; `None` where that is dear."""
+        if self.tracker is not None and self._folder is None:
+            return self.tracker.version
+        if self._watch is None or self._folder is None:
+            return None
+        version = self._watch.version()
+        if version is None:
+            return None
+        own = None if self.tracker is None else self.tracker.version
+        return own, version, tuple(sorted(_sizes(self._folder).items()))
 
     # --- now -------------------------------------------------------------------------------------
 
@@ -191,6 +204,8 @@ class Ledger:
             if self._stats is not None and (self.tracker is None or self._stats is not self.tracker.stats):
                 self._stats.close()
             self._stats = None
+            if self._watch is not None:
+                self._watch.close()
             if self._writing is not None and self._writing is not self.tracker:
                 self._writing.close()
                 self._writing = None

@@ -114,7 +114,8 @@ def listen(address: Address) -> socket.socket:
         ConfigurationError: it cannot be had.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family)
+    # With the protocol named: asyncio sends small pieces at once only over a socket that says it is TCP's.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((address.host.strip("[]"), address.port))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Engine, event
 
 from tokentrail.stores import open_store
-from tokentrail.stores._engine import make_engine, parse_url
+from tokentrail.stores._engine import file_of, identity, make_engine, parse_url
 from tokentrail.stores.sql import SqlStore
 
 if TYPE_CHECKING:
@@ -85,3 +87,49 @@ def _reading_engine(url: str, patience: float) -> Engine:
 def _only_read(connection: Any, _: object) -> None:
     connection.execute("PRAGMA query_only = ON")
     connection.set_progress_handler(_is_late, _STEPS)
+
+
+class Watch:
+    """Tells, in microseconds, whether anything was committed to an SQLite file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._known: tuple[int, int] | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    def version(self) -> tuple[Any, ...] | None:
+        """Another value after every commit of anybody's; `None` if the file cannot be read."""
+        with self._lock:
+            try:
+                found = identity(self._file)
+                if self._connection is None or found != self._known:
+                    self._reopen()
+                    self._known = found
+                assert self._connection is not None  # noqa: S101  it was just opened
+                row = self._connection.execute("PRAGMA data_version").fetchone()
+            except sqlite3.Error:
+                self._close()
+                return None
+            return (found, *row)
+
+    def _reopen(self) -> None:
+        self._close()
+        uri = f"{self._file.as_uri()}?mode=ro"
+        self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._close()
+
+
+def watch(url: str) -> Watch | None:
+    """A watch over a database, where that costs next to nothing: over an SQLite file."""
+    file = file_of(parse_url(url)) if url.startswith("sqlite") else None
+    return None if file is None else Watch(file)
