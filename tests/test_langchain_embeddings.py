@@ -14,7 +14,6 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnableLambda
 from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_litellm import LiteLLMEmbeddings
 from langchain_openai import OpenAIEmbeddings
 
 import tokentrail
@@ -61,6 +60,17 @@ def openai(provider: FakeProvider, tracker: Tracker, **more: Any) -> TokentrailE
     return TokentrailEmbeddings(
         OpenAIEmbeddings(model=MODEL, base_url=url, api_key="key", **arguments), tracker
     )
+
+
+def litellm_embeddings(provider: FakeProvider) -> Embeddings:
+    """LiteLLM's, which the oldest `langchain-litellm` does not have."""
+    module = pytest.importorskip("langchain_litellm")
+    if not hasattr(module, "LiteLLMEmbeddings"):
+        pytest.skip("this langchain-litellm has no embeddings")
+    inner: Embeddings = module.LiteLLMEmbeddings(
+        model=f"openai/{MODEL}", api_base=f"{provider.url}/v1", api_key="none"
+    )
+    return inner
 
 
 def rows(tracker: Tracker) -> list[LLMCall]:
@@ -118,8 +128,7 @@ def test_through_litellm_is_one_row_with_its_usage(provider: FakeProvider, track
     """LiteLLM's door, which is nearer to the provider, knows the usage; the row is the same one."""
     litellm.callbacks = [TokentrailLogger(tracker)]
     try:
-        inner = LiteLLMEmbeddings(model=f"openai/{MODEL}", api_base=f"{provider.url}/v1", api_key="none")
-        embeddings = TokentrailEmbeddings(inner, tracker)
+        embeddings = TokentrailEmbeddings(litellm_embeddings(provider), tracker)
         embeddings.embed_documents(["a", "b"])
         asyncio.run(embeddings.aembed_query("a"))
     finally:
@@ -136,8 +145,7 @@ def test_through_litellm_is_one_row_with_its_usage(provider: FakeProvider, track
 
 def test_litellm_without_its_door(provider: FakeProvider, tracker: Tracker) -> None:
     """Without LiteLLM's door the row names the provider behind LiteLLM, and knows no usage."""
-    inner = LiteLLMEmbeddings(model=f"openai/{MODEL}", api_base=f"{provider.url}/v1", api_key="none")
-    TokentrailEmbeddings(inner, tracker).embed_query("a")
+    TokentrailEmbeddings(litellm_embeddings(provider), tracker).embed_query("a")
     (row,) = rows(tracker)
     assert (row.provider, row.model, row.usage_source) == ("openai", MODEL, "missing")
 

@@ -16,6 +16,8 @@ _seen: dict[str, str] = {}
 @pytest.mark.parametrize("one", [pytest.param(one, id=one.play.__name__) for one in ORDER])
 def test_scenario(one: Scenario) -> None:
     """Rows are requests, tokens are those that were sent, or the limit that the page names says why not."""
+    if not one.needs:
+        pytest.skip("this LangChain cannot")
     _seen[one.title] = lines = played(one)
     assert lines in PAGE.read_text(encoding="utf-8"), (
         "python tests/langchain_scenarios/page.py writes it anew"

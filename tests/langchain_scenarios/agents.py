@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 from contextlib import suppress
-from typing import Any
+from inspect import signature
+from pathlib import Path
+from typing import Any, Final
 
-from langchain.agents import create_agent
-from langchain.agents.middleware import (
-    ModelFallbackMiddleware,
-    ModelRetryMiddleware,
-    SummarizationMiddleware,
-)
+from langchain.agents import create_agent, factory, middleware
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
@@ -23,6 +20,10 @@ from langchain_scenarios.scenario import scenario
 from langchain_scenarios.stage import HOWS, Stage, usage
 from tokentrail.demo.provider import Reply
 
+BOB: Final = "bob" if "lc_agent_name" in Path(str(factory.__file__)).read_text(encoding="utf-8") else None
+"""The agent's name as its calls carry it; the first LangChain 1.x do not tell it."""
+SUMMARIES: Final = "trigger" in signature(middleware.SummarizationMiddleware.__init__).parameters
+"""Whether this LangChain has the middleware in its present form."""
 CALL = [{"name": "look", "arguments": {"at": "it"}}]
 QUESTION: Any = {"messages": "hello"}
 THREAD: Any = {"configurable": {"thread_id": "t1"}}
@@ -164,17 +165,23 @@ def retry_policy(stage: Stage, how: str) -> None:
     stage.ask(node.compile(), how, QUESTION)
 
 
-@scenario("`ModelRetryMiddleware`", 45, ends="error unknown, success sent", hows=HOWS)
+@scenario(
+    "`ModelRetryMiddleware`",
+    45,
+    ends="error unknown, success sent",
+    hows=HOWS,
+    needs=hasattr(middleware, "ModelRetryMiddleware"),
+)
 def model_retry(stage: Stage, how: str) -> None:
     stage.script(Reply(status=500), Reply(usage=usage(1)))
-    again = ModelRetryMiddleware(max_retries=1, initial_delay=0.0, jitter=False)
+    again = middleware.ModelRetryMiddleware(max_retries=1, initial_delay=0.0, jitter=False)
     stage.ask(create_agent(stage.model(), tools=[], middleware=[again]), how, QUESTION)
 
 
 @scenario("`ModelFallbackMiddleware`", 45, ends="error unknown, success sent", hows=HOWS)
 def model_fallback(stage: Stage, how: str) -> None:
     stage.script(Reply(status=500), model="gpt-4o-mini")
-    other = ModelFallbackMiddleware(stage.model())
+    other = middleware.ModelFallbackMiddleware(stage.model())
     stage.ask(create_agent(stage.model("gpt-4o-mini"), tools=[], middleware=[other]), how, QUESTION)
 
 
@@ -183,9 +190,12 @@ def model_fallback(stage: Stage, how: str) -> None:
     43,
     ends="success sent, success sent",
     hows=HOWS,
+    needs=SUMMARIES,
 )
 def summary(stage: Stage, how: str) -> None:
-    short = SummarizationMiddleware(model=stage.model(), trigger=("messages", 3), keep=("messages", 1))
+    short = middleware.SummarizationMiddleware(
+        model=stage.model(), trigger=("messages", 3), keep=("messages", 1)
+    )
     history = [("human", "a"), ("ai", "b"), ("human", "c"), ("ai", "d"), ("human", "e")]
     stage.ask(create_agent(stage.model(), tools=[], middleware=[short]), how, {"messages": history})
 

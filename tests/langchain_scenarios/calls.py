@@ -9,7 +9,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.messages import HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import RunnableLambda, RunnableParallel
-from langchain_openai import OpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 from pydantic import BaseModel
 
 from langchain_scenarios.scenario import scenario
@@ -50,7 +50,7 @@ def astream_events(stage: Stage, how: str) -> None:
     stage.run(read(RunnableLambda(lambda text: stage.model().invoke(text))))
 
 
-@scenario("`stream_events` version 3", 4, hows=("sync", "async"))
+@scenario("`stream_events` version 3", 4, hows=("sync", "async"), needs=hasattr(ChatOpenAI, "stream_events"))
 def stream_events(stage: Stage, how: str) -> None:
     async def read() -> None:
         async for _ in await stage.model().astream_events("hello", config=stage.config, version="v3"):

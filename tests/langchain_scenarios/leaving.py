@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_openai import ChatOpenAI
 
 from langchain_scenarios.scenario import scenario
 from langchain_scenarios.stage import HOWS, Stage, usage
@@ -82,7 +83,12 @@ def chain_closed(stage: Stage, how: str) -> None:
     stream.close()
 
 
-@scenario("`stream_events` version 3, given up", 34, ends="abandoned unknown")
+@scenario(
+    "`stream_events` version 3, given up",
+    34,
+    ends="abandoned unknown",
+    needs=hasattr(ChatOpenAI, "stream_events"),
+)
 def events_dropped(stage: Stage, how: str) -> None:
     stage.script(Reply(chunks=6, stall_after=3))
     next(iter(stage.model().stream_events("hello", config=stage.config, version="v3")))

@@ -23,6 +23,7 @@ class Scenario:
         ends: how its rows end and whether their tokens are known, in any order; with commas between.
         hows: the ways of asking that it is played in.
         door: the handler in the config, or `install()`, which opens LiteLLM's door too.
+        needs: whether this LangChain can do it.
         limit: why the ledger cannot say more, where rows are no requests, or tokens that were sent unknown.
     """
 
@@ -32,6 +33,7 @@ class Scenario:
     ends: str
     hows: tuple[str, ...]
     door: Door
+    needs: bool
     limit: str | None
 
     def run(self, how: str) -> Outcome:
@@ -57,13 +59,16 @@ def scenario(
     ends: str = "success sent",
     hows: tuple[str, ...] = ("",),
     door: Door = "handler",
+    needs: bool = True,
     limit: str | None = None,
 ) -> Callable[[Play], Play]:
     """Add a scenario to the page."""
 
     def add(play: Play) -> Play:
         SCENARIOS.append(
-            Scenario(title=title, play=play, facts=facts, ends=ends, hows=hows, door=door, limit=limit)
+            Scenario(
+                title=title, play=play, facts=facts, ends=ends, hows=hows, door=door, needs=needs, limit=limit
+            )
         )
         return play
 

@@ -28,6 +28,7 @@ import tokentrail
 from soak.mix import Crowd, expected, jobs
 from tokentrail import Tracker
 from tokentrail.demo.provider import FakeProvider
+from tokentrail.integrations import _litellm_shelf
 from tokentrail.integrations._langchain_runs import runs_of
 
 COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens")
@@ -71,12 +72,15 @@ def soak(calls: int, at_once: int, folder: Path, *, seed: int = 7) -> Soak:
         folder: where the ledger is kept.
         seed: decides the order.
     """
+    room, _litellm_shelf.ROOM = _litellm_shelf.ROOM, 500  # full early: what grows afterwards is a leak
     seen, before = Soak(), {thread.ident for thread in threading.enumerate()}
     path = folder / "soak.db"
     tracker = Tracker(f"sqlite:///{path}", data_dir=folder, summary_interval=0)
     previous = tokentrail.set_tracker(tracker)
     tokentrail.install()
     began = time.monotonic()
+    gc.disable()  # see `_collect`
+    gc.freeze()  # what is there already need not be looked through each time
     try:
         with FakeProvider() as provider, ThreadPoolExecutor(at_once, "soak") as threads:
             asyncio.run(_waves(seen, tracker, Crowd(provider, threads, at_once), provider, calls, seed))
@@ -84,6 +88,9 @@ def soak(calls: int, at_once: int, folder: Path, *, seed: int = 7) -> Soak:
         seen.seconds = time.monotonic() - began
         _settled(tracker)
     finally:
+        _litellm_shelf.ROOM = room
+        gc.unfreeze()
+        gc.enable()
         tokentrail.uninstall()
         tokentrail.set_tracker(previous)
         tracker.close()
@@ -95,7 +102,7 @@ def soak(calls: int, at_once: int, folder: Path, *, seed: int = 7) -> Soak:
 async def _waves(
     seen: Soak, tracker: Tracker, crowd: Crowd, provider: FakeProvider, calls: int, seed: int
 ) -> None:
-    todo = jobs(calls, seed)
+    todo, collects = jobs(calls, seed), asyncio.create_task(_collect())
     while wave := list(islice(todo, WAVE)):
         await crowd.work(iter(wave))
         await _until(lambda: all(one.ended for one in list(provider.sent)))
@@ -106,8 +113,21 @@ async def _waves(
         print(
             f"{seen.requests} requests, {seen.rss[-1]:.0f} MB, {seen.objects[-1]} objects of ours", flush=True
         )
+    collects.cancel()
     ours = [task for task in asyncio.all_tasks() if "tokentrail" in str(task.get_coro())]
     assert ours == []
+
+
+async def _collect() -> None:
+    """Collect garbage here, and not wherever a thread happens to be.
+
+    A dropped stream of LiteLLM's is part of a cycle. If the collector closes it in a thread that holds the
+    lock of httpcore's connection pool, as every request does for a moment, that thread waits for itself for
+    ever (encode/httpcore#990), with tokentrail or without.
+    """
+    while True:
+        gc.collect()
+        await asyncio.sleep(0.25)
 
 
 async def _until(condition: Any) -> None:

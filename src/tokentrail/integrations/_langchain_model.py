@@ -15,9 +15,12 @@ from tokentrail.integrations._langchain_fields import (
     start_fields,
     tells_who,
 )
+from tokentrail.integrations._langchain_links import LIBRARY
 
 _INCOMPARABLE: Final = object()
 _NO_PARAMS: Final[Mapping[str, Any]] = {}
+_OLD_ROUTER: Final = "litellmrouter"
+"""What langchain-litellm before 0.4 calls the provider of its `ChatLiteLLMRouter`."""
 _LS_KEYS: Final = ("ls_model_name", "ls_temperature", "ls_max_tokens")
 
 
@@ -30,7 +33,10 @@ class Model:
         self, serialized: Any, metadata: Mapping[str, Any], invocation: Any, is_chat: bool, health: Health
     ) -> None:
         self.serialized = serialized
-        self.provider: str | None = metadata.get("ls_provider")
+        provider, model = metadata.get("ls_provider"), metadata.get("ls_model_name")
+        if provider == _OLD_ROUTER:  # the model it names is a default that nobody asked for
+            provider, model = LIBRARY, None
+        self.provider: str | None = provider
         params = params_of(metadata, invocation)
         # Only plain values are compared as they are: a list of tools may be long, or have an `==` of its own.
         self.invocation = invocation if is_plain(invocation) else _INCOMPARABLE
@@ -42,7 +48,6 @@ class Model:
         self.columns: Record = {}
         self.prepared: Record = self.columns
         """The same, as `Tracker.begin` takes it."""
-        model = metadata.get("ls_model_name")
         if type(model) is not str:
             model = model_in(invocation)
         to_columns(start_fields(serialized, self.provider, model, params, is_chat), self.columns, health)

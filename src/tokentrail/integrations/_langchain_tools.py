@@ -47,9 +47,12 @@ def end_tool(runs: Runs, run_id: UUID, output: Any) -> None:
     """A tool has ended; one that hands its error to the model as an answer has failed all the same."""
     tool = runs.tool_of(run_id)
     if tool is not None:
-        status = "error" if getattr(output, "status", None) == "error" else "success"
+        fields = {"status": "error" if getattr(output, "status", None) == "error" else "success"}
+        name = getattr(output, "tool_call_id", None)
+        if isinstance(name, str):  # LangChain before 1.1 does not say it at the start
+            fields.update(tool_call_id=name, parent_id=runs.asked.get(name))
         result = getattr(output, "content", output) if runs.captures else None
-        runs.tracker.finish_tool(tool, status=status, result=result)
+        runs.tracker.finish_tool(tool, result=result, **fields)
 
 
 def break_tool(runs: Runs, run_id: UUID, error: BaseException, status: str | None) -> None:
