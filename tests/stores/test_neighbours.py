@@ -247,6 +247,19 @@ def test_text_no_database_takes_is_stored_readable(store: Store) -> None:
     assert (appended.inserted, appended.refused) == (1, ())
 
 
+def test_prune_deletes_what_is_older(store: Store) -> None:
+    """Rows of every kind from before the moment go; a session stays as long as it is active."""
+    store.append(
+        [tool(1), tool(3), told(MESSAGE, 1, status="success"), told(FEEDBACK, 1, feedback_type="like")]
+    )
+    store.append([told(SESSION, 1, last_activity=NEW_YEAR + 1), told(SESSION, 5, last_activity=NEW_YEAR + 5)])
+    moment = datetime(2026, 1, 1, 0, 0, 0, 2, tzinfo=UTC)
+    store.prune(moment)
+    assert [row["id"] for row in rows(store, TOOL_CALL)] == ["tool-3"]
+    assert (rows(store, MESSAGE), rows(store, FEEDBACK)) == ([], [])
+    assert [row["started_at"] for row in rows(store, SESSION)] == [NEW_YEAR + 1]
+
+
 # --- who inherits from whom ----------------------------------------------------------------------
 
 

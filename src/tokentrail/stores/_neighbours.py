@@ -84,7 +84,8 @@ def delete_before(connection: Connection, mark: datetime, most: int) -> bool:
     deleted = []
     for model in NEIGHBOURS.values():
         table = table_of(model)
-        old = sa.select(table.c.id).where(table.c.started_at < mark).limit(most)
+        last = table.c.last_activity if "last_activity" in table.c else table.c.started_at
+        old = sa.select(table.c.id).where(last < mark).limit(most)
         deleted.append(connection.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount)
     return max(deleted) == most
 

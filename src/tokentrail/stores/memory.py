@@ -123,9 +123,10 @@ class MemoryStore:
                 record = self._calls.pop(call_id)
                 self._pruned[call_id] = record
                 self._pruned_before = max(self._pruned_before, record["started_at"] + 1)
-            for rows in self._neighbours.values():
-                for row in [row for row in rows.values() if row["started_at"] < mark]:
-                    del rows[row["id"]]
+            for there in self._neighbours.values():
+                for row in list(there.values()):
+                    if row["last_activity" if "last_activity" in row else "started_at"] < mark:
+                        del there[row["id"]]
         return len(old)
 
     def correct(self, records: Sequence[Record]) -> Appended:
