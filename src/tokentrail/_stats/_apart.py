@@ -57,8 +57,6 @@ class User(Amounts):
 
     user_id: str | None
     """`None` are the calls of which no user is known."""
-    sessions: int
-    models: int
     first_started_at: datetime | None
     last_started_at: datetime | None
 
@@ -73,18 +71,10 @@ class Users(Found):
 
 def users(ask: Ask, asked: Filters, order: str, limit: int) -> Users:
     """Users, first those with most of what they are ordered by."""
-    measures = (*LASTING, "sessions", "models", "first_started_at")
+    measures = (*LASTING, "first_started_at")
     groups, truncated = largest(ask, asked, "user_id", order, limit, measures)
     return Users(
-        items=[
-            amounts(
-                User,
-                group,
-                **{name: group[name] for name in ("user_id", "sessions", "models")},
-                **lasting(group),
-            )
-            for group in groups
-        ],
+        items=[amounts(User, group, user_id=group["user_id"], **lasting(group)) for group in groups],
         truncated=truncated,
         method=ask.method,
     )

@@ -193,7 +193,7 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
     def users(
         self, *, order: str = "-total_tokens", limit: Groups = 100, **where: Unpack[FilterArguments]
     ) -> Users:
-        """Users: what each used, in how many sessions, with how many models, from when to when.
+        """Users: what each used, and from when to when.
 
         Args:
             order: a measure, largest first with a leading `-`.
