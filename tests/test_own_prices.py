@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from genai_prices import data_snapshot
 
 from tokentrail._cli import main
 from tokentrail._health import Health
 from tokentrail._pricing import Pricer, override
 from tokentrail._stats import Stats
 from tokentrail._tracker import Tracker
-from tokentrail.errors import ConfigurationError, QueryError
+from tokentrail.errors import ConfigurationError, PriceListError, QueryError
 from tokentrail.models import ModelPrice
 from tokentrail.stores import open_store
 
@@ -254,3 +257,49 @@ def test_prices_on_the_command_line(
     assert "Removed" in run("remove", "openai/acme")
     assert "There is no price 'openai/acme'" in run("remove", "openai/acme", code=2)
     assert "0 or more; not '-1'" in run("set", "acme", "--input=-1", code=2)
+
+
+# --- newer lists ---------------------------------------------------------------------------------
+
+LIST = b"""[{"id": "openai", "name": "OpenAI", "api_pattern": "https://openai", "models": [
+    {"id": "acme-1", "match": {"equals": "acme-1"}, "prices": {"input_mtok": 7, "output_mtok": 8}}
+]}]"""
+
+
+class _Lists(BaseHTTPRequestHandler):
+    """A server with one good list, and one that is none."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(LIST if self.path == "/list" else b'{"no": "list"}')
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def lists() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Lists)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    data_snapshot.set_custom_snapshot(None)
+
+
+def test_a_newer_list_is_fetched_only_when_asked(tracker: Tracker, lists: str) -> None:
+    """What comes holds from then on; what does not come, or is none, changes nothing."""
+    stats = tracker.stats
+    for wrong in ("/none", ":1/list", "x"):
+        with pytest.raises(PriceListError, match="could not be fetched from"):
+            stats.update_prices(lists + wrong, timeout=2)
+    assert stats.price("gpt-4o", "openai") is not None
+    assert "genai-prices" in stats.update_prices(f"{lists}/list")
+    found = stats.price("acme-1", "openai")
+    assert stats.price("gpt-4o", "openai") is None
+    assert [each.model for each in stats.prices().items] == ["acme-1"]
+    assert found is not None
+    assert found.input_per_million == 7

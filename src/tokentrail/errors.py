@@ -8,6 +8,7 @@ TokentrailError
 │   ├── QueryTimeoutError   a question took longer than it may
 │   ├── StoreCorruptError   the database file is damaged
 │   └── SchemaTooNewError   the database was written by a newer tokentrail
+├── PriceListError          newer prices could not be fetched; those that are known go on holding
 └── QueryError              a question cannot be asked; the message names the parameter
 
 Nothing here is ever raised into a call of the host: doors and tracker count and log instead.
@@ -60,6 +61,10 @@ class StoreCorruptError(StoreError):
 
 class SchemaTooNewError(StoreError):
     """The database was written by a newer tokentrail than this one."""
+
+
+class PriceListError(TokentrailError):
+    """Newer prices could not be fetched."""
 
 
 class QueryError(TokentrailError, ValueError):

@@ -32,6 +32,9 @@ def reprice(
     forget: Annotated[
         bool, typer.Option("--forget", help="Also forget a cost that no price list knows any more.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update-prices", help="Fetch the newest price list first, from the network.")
+    ] = False,
     database: options.Database = None,
     since: options.Since = None,
     until: options.Until = None,
@@ -61,6 +64,8 @@ def reprice(
         tag=tag,
     )
     with opened(options.settings_for(database)) as questions, progress(questions, asked) as tell:
+        if update:
+            questions.update_prices()
         done = questions.reprice(dry_run=dry_run, forget=forget, progress=tell, **asked)
     if as_json:
         put_json("reprice", reprice=done.model_dump(mode="json"))

@@ -1,5 +1,6 @@
 """Usage + provider + model + moment → cost, or unknown."""
 
+from tokentrail._pricing._genai import fetch
 from tokentrail._pricing._litellm_map import load as load_litellm
 from tokentrail._pricing._own import Override, Prices, override, to_row
 from tokentrail._pricing._pricer import COST_COLUMNS, Pricer
@@ -11,6 +12,7 @@ __all__ = [
     "Pricer",
     "Prices",
     "Quote",
+    "fetch",
     "load_litellm",
     "of_override",
     "override",

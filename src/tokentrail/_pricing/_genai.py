@@ -25,6 +25,7 @@ from tokentrail._pricing._rates import (
     rate,
     request_rate,
 )
+from tokentrail.errors import PriceListError
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
@@ -67,6 +68,25 @@ class Priced(NamedTuple):
     model: str
     version: str
     fuzzy: bool
+
+
+def fetch(url: str | None, timeout: float) -> None:
+    """Fetch the newest list, for all of this process. Nothing else here goes to the network.
+
+    Raises:
+        PriceListError: it did not come, or is none; what is known stays.
+    """
+    import httpx2
+    from genai_prices.data_snapshot import set_custom_snapshot
+    from genai_prices.update_prices import DEFAULT_UPDATE_URL, UpdatePrices
+
+    where = DEFAULT_UPDATE_URL if url is None else url
+    try:
+        snapshot = UpdatePrices(url=where, request_timeout=httpx2.Timeout(timeout)).fetch()
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PriceListError(f"Prices could not be fetched from {where}: {reason:.300}") from error
+    set_custom_snapshot(snapshot)
 
 
 class GenaiPrices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Unpack
 
-from tokentrail._pricing import Pricer, of_override, override, to_row
+from tokentrail._pricing import Pricer, fetch, of_override, override, to_row
 from tokentrail._pricing import Prices as Amounts
 from tokentrail._query import Moment, matcher
 from tokentrail._records import now_us
@@ -61,6 +61,22 @@ class PriceQuestions(Asking):
         """
         quote = self._fresh_pricer().quote(model, provider)
         return None if quote is None else price_info(quote)
+
+    def update_prices(self, url: str | None = None, *, timeout: float = 10.0) -> str:
+        """Fetch the newest list of genai-prices, once, for this process. Nothing is fetched unasked.
+
+        Args:
+            url: where from; default genai-prices' own address.
+            timeout: seconds for each step of the way.
+
+        Returns:
+            The version of the list that holds now.
+
+        Raises:
+            PriceListError: it did not come; what is known goes on holding.
+        """
+        fetch(url, timeout)
+        return self._fresh_pricer().version
 
     def register_model_price(
         self,

@@ -88,10 +88,19 @@ class Money:
         """All models of a provider with a price."""
         return self.tracker.stats.prices(provider=provider, limit=_EVERY).items
 
+    def update_prices(self, *, timeout: float = 10.0) -> dict[str, Any]:
+        """Fetch the newest price list, once, for this process; nothing is ever fetched unasked.
+
+        Raises:
+            PriceListError: it did not come; what is known goes on holding.
+        """
+        self.tracker.stats.update_prices(timeout=timeout)
+        return self.get_last_update_status()
+
     def get_last_update_status(self) -> dict[str, Any]:
         """Where prices come from: `source`, `version`, `models` and `status`.
 
-        The list comes with the installed version of genai-prices, and from no network.
+        The list comes with the installed version of genai-prices, until `update_prices` fetches a newer one.
         """
         found = self.tracker.stats.prices(limit=1)
         return {
