@@ -86,7 +86,7 @@ def _show(
         f"{counted(quality.calls, 'call')}; tokens known for {written(SHARE, coverage.tokens)}, "
         f"cost for {written(SHARE, coverage.cost)}"
     )
-    show.line(f"journals in {folder}, written by {counted(journal.living, 'running process')}")
+    show.line(f"journals in {folder}; processes that write to them now: {journal.living:,}")
     for trouble in troubles:
         _finding(show, f"{trouble.code}: {trouble.count:,}", trouble.hint)
     for signal in quality.signals:

@@ -25,6 +25,7 @@ _GAP: Final = 3
 _WORD: Final = 12
 """Characters to which a column of words may be folded."""
 _FIRST_TO_GO: Final = (
+    "of",
     "no price",
     "no usage",
     "process",
@@ -45,6 +46,10 @@ _FIRST_TO_GO: Final = (
     "user",
     "ms",
     "calls",
+    "active",
+    "errors",
+    "input",
+    "output",
 )
 """Titles of the columns that are left out where a terminal is narrow, in this order."""
 
