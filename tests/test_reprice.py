@@ -135,6 +135,22 @@ def test_a_final_end_that_comes_meanwhile_keeps_its_own_price(tmp_path: Path) ->
     store.close()
 
 
+def test_litellm_is_loaded_only_for_calls_it_may_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes seconds; a call without tokens has no price in any list."""
+    asked: list[int] = []
+    monkeypatch.setattr("tokentrail._stats._reprice.load_litellm", lambda: bool(asked.append(1)))
+    store = open_store(f"sqlite:///{tmp_path / 'usage.db'}")
+    store.append([row(1, "nobody-knows", input_tokens=None, output_tokens=None), row(2, "gpt-4o")])
+    Stats(store, before_question=int).reprice()
+    assert asked == []
+    store.append([row(3, "nobody-knows")])
+    Stats(store, before_question=int).reprice()
+    assert asked == [1]
+    store.close()
+
+
 def test_pages_are_told_and_all_are_priced(tmp_path: Path) -> None:
     """More calls than a page; filters say which."""
     store = open_store(f"sqlite:///{tmp_path / 'usage.db'}")

@@ -137,7 +137,8 @@ def _priced(old: Record, pricer: Pricer, *, forget: bool) -> tuple[Record, bool]
     """A call with today's price; and whether it only keeps what is known, because today nobody knows it."""
     new = dict(old)
     pricer.price(new)
-    if new["cost_source"] == "unpriced" and load_litellm():
+    has_tokens = old.get("input_tokens") is not None  # without, no list is worth the seconds it takes
+    if new["cost_source"] == "unpriced" and has_tokens and load_litellm():
         pricer.price(new)
     was_known = old.get("cost_nanos") is not None and old.get("cost_source") != "override"
     if new["cost_source"] == "unpriced" and was_known and not forget:
