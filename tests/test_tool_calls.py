@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tokentrail._context import context
+from tokentrail._journal import Follower, journal_folder, read_running
 from tokentrail._query import filters
 from tokentrail._tracker import Tracker
 from tokentrail.models import ToolCall
@@ -196,3 +197,17 @@ def test_in_a_database(kind: str, tmp_path: Path, postgres: Callable[[], str]) -
         (row,) = stored(tracker)
         assert (row.tool_name, row.session_id, row.result, row.tags) == ("search", "s", "found", ["a"])
         assert row.process_id is not None
+
+
+def test_running_tools_are_no_running_calls(tmp_path: Path) -> None:
+    """Whoever follows the journals for running calls sees calls only."""
+    url = f"sqlite:///{tmp_path}/usage.db"
+    with Tracker(url, data_dir=tmp_path) as tracker:
+        tool = tracker.start_tool("t")
+        call = tracker.start(model="m")
+        folder = journal_folder(tmp_path, url)
+        assert [record["id"] for record in read_running(folder)] == [call]
+        assert [record["id"] for record in Follower(folder).look()] == [call]
+        assert [active["id"] for active in tracker.active()] == [call]
+        tracker.finish(call)
+        tracker.finish_tool(tool)

@@ -77,6 +77,8 @@ class _Owner:
             os.close(descriptor)
 
     def _take(self, record: Record) -> None:
+        if "kind" in record:
+            return  # a tool call or the like: no call
         call_id = record["id"]
         if record.get("finality", START) > START:
             self.running.pop(call_id, None)
