@@ -13,6 +13,9 @@ from typing import Final
 PYPROJECT: Final = Path(__file__).parent.parent / "pyproject.toml"
 LIBRARIES: Final = ("litellm", "langchain-core", "langchain", "langchain-openai", "langchain-litellm")
 
+BELOW: Final = ("langgraph-checkpoint<4",)
+"""What the oldest langchain-core can live with; pip thinks that it can do with 4.x too."""
+
 
 def floors() -> dict[str, str]:
     """Library → the oldest version that is allowed."""
@@ -24,4 +27,5 @@ def floors() -> dict[str, str]:
 
 if __name__ == "__main__":
     asked = sys.argv[1:] or LIBRARIES
-    sys.stdout.write("".join(f"{name}=={version}\n" for name, version in floors().items() if name in asked))
+    lines = [f"{name}=={version}" for name, version in floors().items() if name in asked]
+    sys.stdout.write("\n".join([*lines, *(() if sys.argv[1:] else BELOW), ""]))

@@ -394,7 +394,7 @@ async def test_aclose_is_abandoned(ledger: Ledger) -> None:
 
 async def test_cancelled_task_in_astream(ledger: Ledger) -> None:
     """A cancelled task that reads a stream is a cancelled row."""
-    ledger.script(Reply(stall_after=2))
+    ledger.script(Reply(stall_after=1))
 
     async def read() -> None:
         async for _ in ledger.model().astream("hello", config=ledger.config):
@@ -402,6 +402,7 @@ async def test_cancelled_task_in_astream(ledger: Ledger) -> None:
 
     task = asyncio.create_task(read())
     await ledger.until_running()
+    await ledger.until(lambda: ledger.tracker.active()[0]["is_streaming"])  # see below, Python 3.11
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -193,9 +193,12 @@ def _megabytes() -> float:
 
 
 def flat(seen: Soak) -> None:
-    """After the first quarter, neither our objects nor the process grow."""
+    """After the first quarter, neither our objects nor the process grow.
+
+    But for the models that are remembered, of which there are 256 at most.
+    """
     quarter = len(seen.objects) // 4
-    assert max(seen.objects[quarter:]) - seen.objects[quarter] < 200, seen.objects
+    assert max(seen.objects[quarter:]) - seen.objects[quarter] < 400, seen.objects
     assert seen.rss[-1] - seen.rss[quarter] < 0.1 * seen.rss[quarter], seen.rss
 
 

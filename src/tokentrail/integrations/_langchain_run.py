@@ -130,3 +130,21 @@ class Node:
         self.children[run.key] = run
         if len(self.calls) < CALLS_KEPT:
             self.calls.append(run.call_id)
+
+
+def status_of(error: BaseException, run: Run | None = None) -> str | None:
+    """The status of a run that its caller ended; `None` if it failed."""
+    if isinstance(error, GeneratorExit):
+        return "abandoned"
+    if isinstance(error, asyncio.CancelledError):
+        return "abandoned" if run is not None and _reader_has_left(run) else "cancelled"
+    return None if isinstance(error, Exception) else "cancelled"
+
+
+def _reader_has_left(run: Run) -> bool:
+    """Whether the task that read a stream has ended well, and so dropped it.
+
+    The event loop closes a dropped stream in a task of its own; `asyncio.run` cancels that task when it ends
+    at that moment, and it is this cancellation that we hear of.
+    """
+    return run.streamed and run.task is not None and run.task.done() and not run.task.cancelled()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any, Final, Self
@@ -13,7 +12,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._guard import guarded
-from tokentrail._health import Health
 from tokentrail._records import MONEY, SCALES
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
@@ -21,22 +19,19 @@ from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_embeddings import TokentrailEmbeddings
 from tokentrail.integrations._langchain_links import LIBRARY, open_link
 from tokentrail.integrations._langchain_model import Model
-from tokentrail.integrations._langchain_run import Run
+from tokentrail.integrations._langchain_nodes import NodeHooks, health_of
+from tokentrail.integrations._langchain_run import Run, status_of
 from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
-from tokentrail.integrations._langchain_tools import begin_tool, break_tool, end_tool, note_wishes
+from tokentrail.integrations._langchain_tools import note_wishes
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
 
 __all__ = ["TokentrailCallbackHandler", "TokentrailEmbeddings"]
 
 
-def _health(handler: TokentrailCallbackHandler) -> Health:
-    return handler.tracker.health_counters
-
-
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class TokentrailCallbackHandler(BaseCallbackHandler):
+class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
     """Records every model call that LangChain makes, with its usage as the provider reported it.
 
     One instance serves any number of calls, threads and event loops; several instances over one tracker
@@ -202,7 +197,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             pass  # no run, no message or not the usual one: look at it in peace
         self._look_at(token, chunk, run_id)
 
-    @guarded(_health, "langchain.on_llm_new_token")
+    @guarded(health_of, "langchain.on_llm_new_token")
     def _look_at(self, token: Any, chunk: Any, run_id: UUID) -> None:
         runs = self._holder(run_id.int)
         run = runs.find(run_id.int)
@@ -223,7 +218,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
         if metadata and len(metadata) > 1 and not run.named:
             run.note_names(metadata)
 
-    @guarded(_health, "langchain.on_stream_event")
+    @guarded(health_of, "langchain.on_stream_event")
     def on_stream_event(self, event: Any, *, run_id: UUID, **_: Any) -> None:
         """An event of `stream_events(version="v3")`; chunks come as tokens beside it, or not at all."""
         runs = self._holder(run_id.int)
@@ -255,7 +250,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
                 run = _unseen(run_id, response)
                 _record(runs, run, answered(runs, run, response))
 
-    @guarded(_health, "langchain.on_llm_error")
+    @guarded(health_of, "langchain.on_llm_error")
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **_: Any) -> None:
         """A model run broke off: the provider failed, the caller gave up, or nobody reads any more."""
         runs = self._holder(run_id.int)
@@ -266,7 +261,7 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
                 return
             run = _unseen(run_id, response)
         end = broken(runs, run, error, response)
-        status = "success" if run.answered else _status_of(error, run)
+        status = "success" if run.answered else status_of(error, run)
         if status is None:
             end[0].update(describe_error(error))
             status = "timeout" if is_timeout(error) else "error"
@@ -277,93 +272,6 @@ class TokentrailCallbackHandler(BaseCallbackHandler):
             runs.tracker.end(run.call_id, end[0], response=end[1])
         if run.batch is not None:
             runs.give_up_batch(run)
-
-    # --- what runs may lie under -----------------------------------------------------------------
-
-    @guarded(_health, "langchain.on_chain_start")
-    def on_chain_start(
-        self,
-        serialized: Any,  # noqa: ARG002
-        inputs: Any,  # noqa: ARG002
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        name: str | None = None,
-        **_: Any,
-    ) -> None:
-        """A chain starts; only its place is noted, its inputs are not looked at."""
-        self._current().enter(run_id, parent_run_id, name, tags)
-
-    @guarded(_health, "langchain.on_chain_end")
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
-        """A chain or retriever has ended; models under it that run on will say so themselves."""
-        for runs in (self._current(), *self._earlier):
-            runs.leave(run_id, "abandoned")
-
-    @guarded(_health, "langchain.on_chain_error")
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A chain or retriever broke off; models under it often get no end then."""
-        for runs in (self._current(), *self._earlier):
-            runs.leave(run_id, _status_of(error) or "abandoned")
-
-    @guarded(_health, "langchain.on_tool_start")
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any],
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        inputs: dict[str, Any] | None = None,
-        name: str | None = None,
-        tool_call_id: str | None = None,
-        **_: Any,
-    ) -> None:
-        """A tool starts; it may ask models too."""
-        begin_tool(
-            self._current(),
-            run_id,
-            parent_run_id,
-            tags=tags,
-            metadata=metadata or _NOTHING,
-            name=name or (serialized or _NOTHING).get("name"),
-            tool_call_id=tool_call_id,
-            arguments=input_str if inputs is None else inputs,
-        )
-
-    @guarded(_health, "langchain.on_tool_end")
-    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
-        """A tool has ended."""
-        for runs in (self._current(), *self._earlier):
-            end_tool(runs, run_id, output)
-            runs.leave(run_id, "abandoned")
-
-    @guarded(_health, "langchain.on_tool_error")
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
-        """A tool broke off."""
-        for runs in (self._current(), *self._earlier):
-            break_tool(runs, run_id, error, _status_of(error))
-            runs.leave(run_id, _status_of(error) or "abandoned")
-
-    @guarded(_health, "langchain.on_retriever_start")
-    def on_retriever_start(
-        self,
-        serialized: Any,  # noqa: ARG002
-        query: str,  # noqa: ARG002
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        **_: Any,
-    ) -> None:
-        """A retriever starts; it may ask models too."""
-        self._current().enter(run_id, parent_run_id, None, tags)
-
-    on_retriever_end = on_chain_end  # type: ignore[assignment]
-    on_retriever_error = on_chain_error
 
 
 def _begin(
@@ -393,24 +301,6 @@ def _tell(runs: Runs, run: Run, usage: Any) -> None:
     known = run.usage()
     if known is not None:
         runs.tracker.progress(run.call_id, usage=known)
-
-
-def _status_of(error: BaseException, run: Run | None = None) -> str | None:
-    """The status of a run that its caller ended; `None` if it failed."""
-    if isinstance(error, GeneratorExit):
-        return "abandoned"
-    if isinstance(error, asyncio.CancelledError):
-        return "abandoned" if run is not None and _reader_has_left(run) else "cancelled"
-    return None if isinstance(error, Exception) else "cancelled"
-
-
-def _reader_has_left(run: Run) -> bool:
-    """Whether the task that read a stream has ended well, and so dropped it.
-
-    The event loop closes a dropped stream in a task of its own; `asyncio.run` cancels that task when it ends
-    at that moment, and it is this cancellation that we hear of.
-    """
-    return run.streamed and run.task is not None and run.task.done() and not run.task.cancelled()
 
 
 # --- ends of runs whose start was not seen -------------------------------------------------------
