@@ -187,8 +187,8 @@ def while_writing(port: int, token: str, url: str, pid: int) -> None:
     writer.join()
     print(
         f"1,000 readers at once: {len(answered)} answered in {took:.1f} s, {len(errors)} errors "
-        f"{errors[:3]}; median {statistics.median(answered):.2f} s, slowest {max(answered):.2f} s; meanwhile {written[0]} "
-        f"calls written, the slowest in {slowest[0] * 1000:.1f} ms; {before:.0f} → {rss(pid):.0f} MiB"
+        f"{errors[:3]}; median {statistics.median(answered):.2f} s, slowest {max(answered):.2f} s; meanwhile "
+        f"{written[0]} calls written, the slowest in {slowest[0] * 1000:.1f} ms; {before:.0f} → {rss(pid):.0f} MiB"
     )
 
 
