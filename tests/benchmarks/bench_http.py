@@ -185,11 +185,10 @@ def while_writing(port: int, token: str, url: str, pid: int) -> None:
     took = time.perf_counter() - begun
     stop.set()
     writer.join()
-    print(
-        f"1,000 readers at once: {len(answered)} answered in {took:.1f} s, {len(errors)} errors "
-        f"{errors[:3]}; median {statistics.median(answered):.2f} s, slowest {max(answered):.2f} s; meanwhile "
-        f"{written[0]} calls written, the slowest in {slowest[0] * 1000:.1f} ms; {before:.0f} → {rss(pid):.0f} MiB"
-    )
+    middle, last = statistics.median(answered), max(answered)
+    print(f"1,000 readers: {len(answered)} answered in {took:.1f} s, {len(errors)} errors {errors[:3]}")
+    print(f"  median {middle:.2f} s, slowest {last:.2f} s; memory {before:.0f} → {rss(pid):.0f} MiB")
+    print(f"  {written[0]} calls written meanwhile, the slowest in {slowest[0] * 1000:.1f} ms")
 
 
 def main() -> None:
