@@ -62,6 +62,22 @@ def test_a_series_apart_is_cut_where_asked(ledger: Ledger) -> None:
     assert not ledger.stats.timeseries(by="model").truncated
 
 
+def test_the_overview_has_the_old_keys() -> None:
+    """Messages, calls and sessions under the names that LangBot's overview has."""
+    with Tracker("memory://") as tracker:
+        tracker.record_message("hello", session_id="s")
+        tracker.record(model="m", session_id="s")
+        tracker.record(model="e", call_type="embedding")
+        answer = tracker.stats.overview()
+    assert (answer.total_messages, answer.llm_calls, answer.embedding_calls, answer.model_calls) == (
+        1,
+        1,
+        1,
+        2,
+    )
+    assert (answer.success_rate, answer.active_sessions) == (1.0, 1)
+
+
 # --- operations ----------------------------------------------------------------------------------
 
 

@@ -118,11 +118,12 @@ def lasting(group: Mapping[str, Any]) -> dict[str, datetime | None]:
     return {"first_started_at": None if first is None else from_us(first), "last_started_at": last_of(group)}
 
 
-def overview(group: Mapping[str, Any], *, active_sessions: int, method: str) -> Overview:
+def overview(group: Mapping[str, Any], *, messages: int, active_sessions: int, method: str) -> Overview:
     """Everything at a glance."""
     return amounts(
         Overview,
         group,
+        total_messages=messages,
         total_calls=group["calls"],
         llm_calls=group["calls"] - group["embedding_calls"],
         embedding_calls=group["embedding_calls"],

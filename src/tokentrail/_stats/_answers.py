@@ -83,6 +83,8 @@ class Amounts(Answer):
 class Overview(Amounts, Found):
     """Everything at a glance."""
 
+    total_messages: int
+    """Messages that were recorded as such, see `Tracker.record_message`."""
     total_calls: int
     llm_calls: int
     """Calls that are no embeddings."""

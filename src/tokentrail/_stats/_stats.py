@@ -43,6 +43,7 @@ from tokentrail._stats._sizes import SizesApart, sizes
 from tokentrail._stats._speed import Speeds, speeds
 from tokentrail._stats._users import UserQuestions
 from tokentrail.errors import QueryError
+from tokentrail.models import Message
 
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
@@ -77,7 +78,8 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
         since = self._now() - _ACTIVE_US
         recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
         (active,) = ask(("sessions",), recent)
-        return overview(all_calls, active_sessions=active["sessions"], method=ask.method)
+        ((messages, *_),) = ask.store.tally(Message, asked)
+        return overview(all_calls, messages=messages, active_sessions=active["sessions"], method=ask.method)
 
     def data(self, limit: PageSize = 50, **where: Unpack[FilterArguments]) -> Data:
         """The overview and the first page of every list, all as they were at one moment.
