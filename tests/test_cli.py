@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -359,6 +360,15 @@ def test_db_upgrade_makes_the_tables(url: str, command: Command) -> None:
         done = command("db", "upgrade", "--database", url)
         assert (done.returncode, done.stderr) == (0, "")
     assert command.answer("calls", "--database", url)["total"] == 0
+
+
+def test_rollups_are_rebuilt_from_the_rows(ledger: str, command: Command) -> None:
+    """Rows that somebody changed by hand are in the sums again after `db rebuild-rollups`."""
+    with sqlite3.connect(ledger.removeprefix("sqlite:///")) as rows:
+        rows.execute("DELETE FROM usage")
+    assert command.answer("db", "rebuild-rollups", "--database", ledger)["calls"] == 5
+    assert command.answer("stats", "--database", ledger)["overview"]["calls"] == 5
+    assert "5 calls added up again" in command("db", "rebuild-rollups", "--database", ledger).stdout
 
 
 def test_the_environment_names_the_database(ledger: str) -> None:

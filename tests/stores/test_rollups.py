@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tokentrail._measures import MEASURES, passes
-from tokentrail._query import filters
+from tokentrail._measures import AMOUNTS, MEASURES, passes
+from tokentrail._query import Query, filters
 from tokentrail._records import FAILED, STATUSES, Record, from_us, to_us
 from tokentrail.stores import _sketches, open_store
-from tokentrail.stores._cover import HOUR, LUNE, QUARTER, WIDTHS
+from tokentrail.stores._cover import HOUR, LUNE, QUARTER, WIDTHS, cover
 from tokentrail.stores._delta import (
     ALL,
     CLIENT,
@@ -30,8 +36,9 @@ from tokentrail.stores._delta import (
     table_of,
     token_of,
 )
-from tokentrail.stores._lanes import COUNTED, NARROW, WIDE, Lanes, column_of
-from tokentrail.stores.base import Store
+from tokentrail.stores._lanes import COUNTED, MORE, NARROW, WIDE, Lanes, column_of
+from tokentrail.stores._rollups import Rollups
+from tokentrail.stores.base import ROLLUP, ROWS, Store
 from tokentrail.stores.memory import MemoryStore, measured
 from tokentrail.stores.sql import SqlStore
 
@@ -248,3 +255,208 @@ def test_sums_follow_rows_through_any_history(
     store.rebuild_rollups()
     assert (stored_cells(store), stored_sketches(store), stored_sessions(store)) == before
     store.close()
+
+
+# --- several writers, and one that dies -----------------------------------------------------------
+
+
+def test_several_writers_leave_one_sum(tmp_path: Path) -> None:
+    """Stores of their own write the same calls at once; every sum is what the rows add up to."""
+    url = f"sqlite:///{tmp_path}/usage.db"
+    stores = [open_store(url) for _ in range(3)]
+
+    def write(number: int) -> None:
+        chance = random.Random(number)
+        for _ in range(6):
+            stores[number].append([some_call(chance, chance.randrange(60)) for _ in range(15)])
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first = stores[0]
+    assert isinstance(first, SqlStore)
+    before = (stored_cells(first), stored_sketches(first), stored_sessions(first))
+    first.rebuild_rollups()
+    assert (stored_cells(first), stored_sketches(first), stored_sessions(first)) == before
+    for store in stores:
+        store.close()
+
+
+DIES = """
+import os, sys
+from tokentrail.stores import _rollups, open_store
+store = open_store(sys.argv[1])
+call = lambda n: {"id": f"call-{n}", "finality": 2, "started_at": 1767225600000000 + n, "status": "success"}
+store.append([call(n) for n in range(10)])
+_rollups.Rollups._spans = lambda *_: os.kill(os.getpid(), 9)  # the rows are written, half of the sums too
+store.append([call(n) for n in range(10, 30)])
+"""
+
+
+def test_a_death_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path) -> None:
+    """kill -9 between the rows and their sums: neither is there."""
+    url = f"sqlite:///{tmp_path}/usage.db"
+    done = subprocess.run([sys.executable, "-c", DIES, url], check=False, timeout=60)
+    assert done.returncode == -9
+    store = open_store(url)
+    assert len(store.scan(filters(), limit=99)) == 10
+    groups = store.aggregate(Query())
+    assert (groups, groups.method) == ([{"calls": 10}], ROLLUP)
+    store.close()
+
+
+# --- mutants: what must make the test of all tests fail -------------------------------------------
+
+
+def test_the_oracle_sees_an_old_side_that_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the minus of the delta rule the sums are wrong, and the check says so."""
+    store, model = open_store(f"sqlite:///{tmp_path}/usage.db"), MemoryStore()
+    assert isinstance(store, SqlStore)
+    monkeypatch.setattr("tokentrail.stores._delta._take", lambda new, old: {})
+    for each in (store, model):
+        each.append([{"id": "a", "finality": 1, "started_at": NEW_YEAR, "status": "error"}])
+        each.append([{"id": "a", "finality": 2, "started_at": NEW_YEAR, "status": "success"}])
+    with pytest.raises(AssertionError):
+        check(store, model)
+    store.close()
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same thousand calls in SQLite and in memory."""
+    store = open_store(f"sqlite:///{tmp_path_factory.mktemp('filled')}/usage.db")
+    model, chance = MemoryStore(), random.Random(5)
+    calls = [some_call(chance, number) for number in range(1_000)]
+    for each in (store, model):
+        each.append(calls)
+    yield store, model
+    store.close()
+
+
+ANSWERED = (*AMOUNTS, *MORE)
+
+
+@pytest.mark.parametrize(
+    ("by", "wanted"),
+    [
+        ((), {}),
+        (("model",), {}),
+        (("provider", "status"), {"is_streaming": True}),
+        (("call_type",), {"provider": ["open*", None], "model": "gpt*"}),
+        ((), {"status": ["error", "timeout"]}),
+    ],
+)
+@pytest.mark.parametrize("tz", ["UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("granularity", [None, "day"])
+def test_every_measure_is_the_same_from_rollups(
+    filled: Any, by: tuple[str, ...], wanted: dict[str, Any], tz: str, granularity: str | None
+) -> None:
+    """All counters, in any zone, with an odd window: exactly what the rows say, and said so."""
+    store, model = filled
+    window = {"start": datetime(2026, 1, 1, 3, 7), "end": datetime(2026, 1, 20, 22, 11), "tz": tz}  # noqa: DTZ001
+    asked = Query(ANSWERED, by=by, granularity=granularity).where(**window, **wanted)
+    found = store.aggregate(asked)
+    assert found == model.aggregate(asked)
+    assert found.method == ROLLUP
+
+
+@pytest.mark.parametrize("label", ["user_id", "client_id", "tag", "error_type"])
+def test_labels_are_the_same_from_rollups(filled: Any, label: str) -> None:
+    """Who and what for: the amounts of every label, its largest first."""
+    store, model = filled
+    failed = {"status": FAILED} if label == "error_type" else {}
+    for limit in (None, 1, 2):
+        asked = Query(AMOUNTS, by=(label,), order="-total_tokens", limit=limit).where(**failed)
+        found = store.aggregate(asked)
+        assert (found, found.method) == (model.aggregate(asked), ROLLUP)
+
+
+def test_what_rollups_cannot_tell_says_rows(filled: Any) -> None:
+    """A user and a model together are in no sum."""
+    store, model = filled
+    asked = Query(by=("model",)).where(user_id="u1")
+    found = store.aggregate(asked)
+    assert (found, found.method) == (model.aggregate(asked), ROWS)
+
+
+def test_the_days_of_every_zone_add_up_to_the_whole(filled: Any) -> None:
+    """No call is lost or counted twice at the edge of a day, wherever one lives."""
+    store, _ = filled
+    ((whole,),) = ([group["calls"]] for group in store.aggregate(Query()))
+    for tz in sorted(available_timezones()):
+        days = store.aggregate(Query(granularity="day").where(tz=tz))
+        assert sum(day["calls"] for day in days) == whole, tz
+        assert days.method == ROLLUP, tz
+
+
+def test_percentiles_are_within_the_error_that_is_said(filled: Any) -> None:
+    """Sketches find every duration within 2.5 %."""
+    store, model = filled
+    rough, exact = store.spans(filters(status="success")), model.spans(filters(status="success"))
+    assert (rough.method, rough.error, exact.error) == (ROLLUP, _sketches.ERROR, 0.0)
+    for one, other in zip(rough.groups[None], exact.groups[None], strict=True):
+        shown = [value for value, count in sorted(one.items()) for _ in range(count)]
+        true = [max(value, 0) for value, count in sorted(other.items()) for _ in range(count)]
+        assert len(shown) == len(true)
+        assert all(abs(a - b) <= _sketches.ERROR * b for a, b in zip(shown, sorted(true), strict=True))
+
+
+def test_more_labels_than_there_may_be_are_answered_from_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the most keys calls share one; then the dimension is not asked, and the answer stays right."""
+    store = open_store(f"sqlite:///{tmp_path}/usage.db")
+    assert isinstance(store, SqlStore)
+    store._calls._rollups = Rollups(postgres=False, most_keys=8)
+    calls: list[Record] = [
+        {"id": f"c{n:03}", "finality": 2, "started_at": NEW_YEAR, "status": "success", "user_id": f"u{n}"}
+        for n in range(40)
+    ]
+    store.append(calls)
+    groups = store.aggregate(Query(by=("user_id",)))
+    assert (len(groups), groups.method) == (40, ROWS)
+    assert store.aggregate(Query()).method == ROLLUP
+    assert store.aggregate(Query(("users",))) == [{"users": 40}]
+    assert store.erase(filters(user_id="u39")) == 1
+    assert store.aggregate(Query()) == [{"calls": 39}]
+    store.close()
+
+
+def test_pruned_calls_stay_in_the_sums_and_are_not_counted_again(tmp_path: Path) -> None:
+    """Rows go, sums stay; a pruned call that is delivered again is dropped and counted as expired."""
+    store = open_store(f"sqlite:///{tmp_path}/usage.db")
+    calls: list[Record] = [
+        {"id": f"c{n}", "finality": 2, "started_at": NEW_YEAR + n * DAY_US, "status": "success"}
+        for n in range(4)
+    ]
+    store.append(calls)
+    assert store.prune(from_us(NEW_YEAR + 2 * DAY_US)) == 2
+    told = store.append(calls)
+    assert (told.inserted, told.unchanged, told.expired) == (0, 2, 2)
+    assert [day["calls"] for day in store.aggregate(Query(granularity="day"))] == [1, 1, 1, 1]
+    assert len(store.scan(filters(), limit=9)) == 2
+    store.close()
+
+
+@given(
+    level=st.sampled_from((QUARTER, HOUR)), start=st.integers(-5_000, 20_000), length=st.integers(1, 9_000),
+    signed=st.booleans(),
+)  # fmt: skip
+@settings(deadline=None)
+def test_a_cover_is_its_window(level: int, start: int, length: int, signed: bool) -> None:
+    """Pieces add up to every slot of the window once, and to nothing outside."""
+    width = WIDTHS[level]
+    slots: dict[int, int] = {}
+    for piece in cover(start * width, (start + length) * width, level, signed=signed):
+        many = WIDTHS[piece.level] // width
+        for slot in range(piece.low * many, piece.high * many):
+            slots[slot] = slots.get(slot, 0) + piece.sign
+    assert {slot for slot, count in slots.items() if count} == set(range(start, start + length))
+    assert set(slots.values()) <= {0, 1}

@@ -237,3 +237,9 @@ def import_(database: options.Database = None, as_json: options.AsJson = False) 
 def upgrade(database: options.Database = None) -> None:
     """Bring the tables of a database to this version."""
     questions.upgrade(options.settings_for(database))
+
+
+@db.command("rebuild-rollups")
+def rebuild_rollups(database: options.Database = None, as_json: options.AsJson = False) -> None:
+    """Add up all calls again, for a database whose rows somebody changed by hand; writers wait meanwhile."""
+    questions.rebuild_rollups(options.settings_for(database), as_json=as_json)

@@ -23,7 +23,23 @@ def progress(
         yield None
         return
     total = questions.overview(**asked).calls
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    with _bar(console) as bar:
         task = bar.add_task("calls", total=total if limit is None else min(limit, total))
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[int, int], object] | None]:
+    """A bar that is told how many calls are done, and how many there are."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with _bar(console) as bar:
+        task = bar.add_task("calls", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)

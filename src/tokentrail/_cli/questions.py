@@ -262,3 +262,20 @@ def upgrade(settings: Settings) -> None:
 
     open_store(settings.database_url).close()
     Show().line(f"The tables are up to date in {shown(settings)}")
+
+
+def rebuild_rollups(settings: Settings, *, as_json: bool) -> None:
+    """Add up again what is kept beside the calls."""
+    from tokentrail._cli.progress import counting
+    from tokentrail.stores import open_store
+
+    store = open_store(settings.database_url)
+    try:
+        with counting() as told:
+            calls = store.rebuild_rollups(told)
+    finally:
+        store.close()
+    if as_json:
+        put_json("rebuild-rollups", database=shown(settings), calls=calls)
+        return
+    Show().line(f"{calls:,} call{'' if calls == 1 else 's'} added up again in {shown(settings)}")

@@ -19,11 +19,17 @@ from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, match
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, TIME, from_us, to_us
 from tokentrail.models import LLMCall
 from tokentrail.models._columns import Int64
+from tokentrail.stores._delta import CLIENT, MODEL, OTHER, SERIES, SERIES_FIELDS, TAG, USER, label_of
 from tokentrail.stores.base import Counts
 
 CALLS: Final[sa.Table] = LLMCall.__table__  # type: ignore[attr-defined]
 _MANY: Final = 500
 """Values beyond which a list travels as one parameter: databases count parameters."""
+_KEYS: Final = {
+    "model": MODEL, "user_id": USER, "client_id": CLIENT, "tag": TAG,
+    **dict.fromkeys(("provider", "requested_model", "call_type"), SERIES),
+}  # fmt: skip
+"""Fields whose every value is a key of the rollups, or a part of one."""
 _SPANS: Final = ("duration_ms", "time_to_first_token_ms")
 
 Condition = ColumnElement[bool]
@@ -52,6 +58,8 @@ def conditions(
             if name == "tag"
             else _among(connection, _column(name, table), known)
         )
+        if name == "status" and table is CALLS and "success" not in known:
+            found.append(CALLS.c.status != "success")  # said again, for the index that is of these only
     if after is not None:
         moment, call_id = from_us(after[0]), after[1]
         same = sa.and_(table.c.started_at == moment, table.c.id < call_id)
@@ -77,6 +85,9 @@ def _resolved(
     matches = matcher(name, wanted)
     if name == "status" and table is CALLS:
         return [*filter(matches, STATUSES), *(value for value in wanted if value is None)]
+    keys = _keys(connection, name) if table is CALLS else None
+    if keys is not None:
+        return [*filter(matches, keys), *(value for value in wanted if value is None)]
     if name == "tag":
         tags = _tags(connection, table)
         values = sa.select(tags.c.value).select_from(table.join(tags, sa.true()))
@@ -85,6 +96,23 @@ def _resolved(
     there = connection.execute(values.where(*window).distinct()).scalars()
     found = [value for value in there if value is not None and matches(value)]
     return [*found, None] if None in wanted else found
+
+
+def _keys(connection: Connection, name: str) -> set[str] | None:
+    """All values of a field, from the keys of the rollups; `None` where those do not know them all."""
+    dimension = _KEYS.get(name)
+    if dimension is None:
+        return None
+    asked = sa.text("SELECT token FROM usage_key WHERE dimension = :dimension")
+    tokens = set(connection.execute(asked, {"dimension": dimension}).scalars())
+    if OTHER in tokens:
+        return None
+    if dimension == SERIES:
+        place = SERIES_FIELDS.index(name)
+        found = {json.loads(token)[place] for token in tokens}
+    else:
+        found = {label_of(token) for token in tokens}
+    return found - {None}
 
 
 def _among(

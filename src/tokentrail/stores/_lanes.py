@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -63,6 +64,7 @@ _COUNTS: Final[Mapping[frozenset[Test], str]] = {
 }
 
 
+@cache
 def known_of(name: str) -> str:
     """The counter that says how many values a sum is over: where it is zero, the sum is unknown."""
     return _COUNTS.get(_tests(MEASURES[name]), f"{name}_known")

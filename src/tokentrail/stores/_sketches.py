@@ -54,7 +54,8 @@ def packed(total: int) -> bytes | None:
     if not total:
         return None
     first = ((total & -total).bit_length() - 1) // _LANE
-    data = (total >> _LANE * first).to_bytes(-(-total.bit_length() // _LANE - first) * 4, "little")
+    lanes = -(-total.bit_length() // _LANE) - first
+    data = (total >> _LANE * first).to_bytes(4 * lanes, "little")
     width = 4
     if not any(data[2::4]) and not any(data[3::4]):
         width = 2 if any(data[1::4]) else 1
