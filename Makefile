@@ -14,6 +14,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
+# The HTTP API against its own OpenAPI document; some minutes.
+test-openapi: $(STAMP)
+	$(BIN)/python -m pip install --quiet "schemathesis>=4.32"
+	$(BIN)/python tests/openapi/check.py
+
 # LangChain's provider packages, a dozen of them, and LiteLLM's proxy, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
 	$(PROVIDERS)/bin/python -m pytest tests/providers tests/proxy
@@ -32,6 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench_import.py
 	$(BIN)/python tests/benchmarks/bench_langchain.py
 	$(BIN)/python tests/benchmarks/bench_litellm.py
+	$(BIN)/python tests/benchmarks/bench_http.py
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

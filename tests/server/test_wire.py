@@ -333,7 +333,7 @@ def test_serve_and_open(tmp_path: Path) -> None:
             page = browser.get(link)
             assert page.status_code == 200
             assert page.headers["content-type"].startswith("text/html")
-            for name in re.findall(r'(?:href|src)="([^"]+)"', page.text):
+            for name in re.findall(r'(?:href|src)="(page[^"]+)"', page.text):
                 assert browser.get(f"http://127.0.0.1:{port}/{name}").status_code == 200
             assert browser.get(f"http://127.0.0.1:{port}{API}/overview").json()["total_calls"] == 0
             browser.cookies.clear()

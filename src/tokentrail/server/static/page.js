@@ -7,8 +7,8 @@ const byId = (id) => document.getElementById(id);
 const unknown = "–";
 
 const count = (value) => (value === null ? unknown : value.toLocaleString("en"));
-const dollars = (value) =>
-  value === null ? unknown : value.toLocaleString("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
+const money = new Intl.NumberFormat("en", { style: "currency", currency: "USD", maximumFractionDigits: 4 });
+const dollars = (value) => (value === null ? unknown : value > 0 && value < 0.0001 ? "< $0.0001" : money.format(value));
 const percent = (value) => (value === null ? unknown : (100 * value).toFixed(1) + " %");
 
 async function ask(path, parameters) {
