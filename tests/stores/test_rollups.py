@@ -429,6 +429,23 @@ def test_more_labels_than_there_may_be_are_answered_from_rows(
     store.close()
 
 
+def test_the_name_of_an_erased_user_is_nowhere(tmp_path: Path) -> None:
+    """Neither in a row nor in a key of the sums; and whoever comes back is counted again."""
+    store = open_store(f"sqlite:///{tmp_path}/usage.db")
+    assert isinstance(store, SqlStore)
+    call: Record = {"id": "a", "finality": 2, "started_at": NEW_YEAR, "status": "success", "user_id": "alice"}
+    store.append([call, {**call, "id": "b", "user_id": "bob"}])
+    assert store.erase(filters(user_id="alice")) == 1
+    with store._reading() as connection:
+        tokens = connection.exec_driver_sql("SELECT token FROM usage_key").scalars().all()
+    assert "=alice" not in tokens
+    assert "=bob" in tokens
+    store.append([{**call, "id": "c"}])
+    found = store.aggregate(Query(by=("user_id",)))
+    assert found == [{"user_id": "alice", "calls": 1}, {"user_id": "bob", "calls": 1}]
+    store.close()
+
+
 def test_pruned_calls_stay_in_the_sums_and_are_not_counted_again(tmp_path: Path) -> None:
     """Rows go, sums stay; a pruned call that is delivered again is dropped and counted as expired."""
     store = open_store(f"sqlite:///{tmp_path}/usage.db")

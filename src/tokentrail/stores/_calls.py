@@ -176,6 +176,7 @@ class Calls:
         delta.add([], facts(connection, ids))
         _delete(connection, ids)
         self._apply(connection, delta)
+        self._rollups.forget(connection, delta)
 
     def prune(self, connection: Connection, ids: Collection[str]) -> None:
         """Delete rows whose share stays in the sums."""

@@ -91,6 +91,18 @@ class Rollups:
                 self._refresh(connection, key, ids[key[0], key[2]], gone)
         self._sessions(connection, delta, mark)
 
+    def forget(self, connection: Connection, delta: Delta) -> None:
+        """Delete the labels of erased calls that no other call has: they may be the name of a user."""
+        gone = {(key[0], key[2]) for side in delta.old for key in side.labels}
+        statement = sa.text(
+            "DELETE FROM usage_key WHERE dimension = :dimension AND token = :token AND NOT EXISTS (SELECT 1 "
+            "FROM usage_label AS u WHERE u.dimension = usage_key.dimension AND u.key = usage_key.id)"
+        )
+        if gone:
+            rows = [{"dimension": dimension, "token": token} for dimension, token in sorted(gone)]
+            connection.execute(statement, rows)
+            connection.exec_driver_sql("UPDATE ledger SET keys_version = keys_version + 1")
+
     # --- keys ------------------------------------------------------------------------------------
 
     def _ids(self, connection: Connection, wanted: Collection[tuple[int, str]]) -> dict[tuple[int, str], int]:
