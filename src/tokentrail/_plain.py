@@ -6,9 +6,7 @@ way (a property test holds both to the same answers).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from tokentrail._shapes import (
     CACHE_CREATION,
@@ -24,92 +22,84 @@ from tokentrail._shapes import (
 
 PREDICTIONS: Final = ("accepted_prediction_tokens", "rejected_prediction_tokens")
 """OpenAI's counts of predicted output: always sent, nearly always 0, and no columns."""
-_KEPT: Final = 256
-_INTEGERS: Final = {int}
+_OPENAI_INPUT: Final = frozenset({"cached_tokens", "audio_tokens", "cache_write_tokens"})
+_OPENAI_OUTPUT: Final = frozenset({"reasoning_tokens", "audio_tokens", *PREDICTIONS})
+_LANGCHAIN_INPUT: Final = frozenset({"cache_read", "cache_creation", "audio"})
+_LANGCHAIN_OUTPUT: Final = frozenset({"reasoning", "audio"})
 _ABSENT: Final[dict[str, Any]] = {}
-
-_Keys: TypeAlias = tuple[str, ...]
-
-
-class _Speaker:
-    """The words of one speaker, and the sets of keys that were met in its payloads."""
-
-    def __init__(
-        self, wholes: tuple[str, str, str], details: tuple[str, str], parts: tuple[Mapping[str, str], ...]
-    ) -> None:
-        self.wholes: Callable[[dict[str, Any]], tuple[Any, Any, Any]] = itemgetter(*wholes)
-        self.inputs, self.outputs = details
-        self._needed = frozenset(wholes)
-        self._allowed = self._needed | {*details}
-        self._parts = parts
-        self.met: dict[tuple[_Keys, _Keys, _Keys], tuple[_Keys, _Keys]] = {}
-        """Keys of a payload and of its two details → the columns they are, and those that must be 0."""
-
-    def learn(self, keys: tuple[_Keys, _Keys, _Keys]) -> tuple[_Keys, _Keys] | None:
-        """What these keys mean; `None` if not all of them are known here."""
-        if not self._needed <= {*keys[0]} <= self._allowed:
-            return None
-        named = [words.get(key) for words, inner in zip(self._parts, keys[1:], strict=True) for key in inner]
-        if None in named or len(self.met) >= _KEPT:
-            return None
-        columns = (INPUT, OUTPUT, TOTAL, *map(str, named))
-        self.met[keys] = columns, tuple(name for name in columns if name in PREDICTIONS)
-        return self.met[keys]
-
-
-_OPENAI: Final = _Speaker(
-    ("prompt_tokens", "completion_tokens", "total_tokens"),
-    ("prompt_tokens_details", "completion_tokens_details"),
-    (
-        {"cached_tokens": CACHE_READ, "cache_write_tokens": CACHE_CREATION, "audio_tokens": INPUT_AUDIO},
-        {"reasoning_tokens": REASONING, "audio_tokens": OUTPUT_AUDIO} | {name: name for name in PREDICTIONS},
-    ),
-)
-_LANGCHAIN: Final = _Speaker(
-    ("input_tokens", "output_tokens", "total_tokens"),
-    ("input_token_details", "output_token_details"),
-    (
-        {"cache_read": CACHE_READ, "cache_creation": CACHE_CREATION, "audio": INPUT_AUDIO},
-        {"reasoning": REASONING, "audio": OUTPUT_AUDIO},
-    ),
-)
-_SPEAKERS: Final[Mapping[str | None, _Speaker]] = {
-    "openai": _OPENAI, "litellm": _OPENAI, "langchain": _LANGCHAIN,
-}  # fmt: skip
 
 
 def plain_counts(payload: dict[str, Any], shape: str | None) -> dict[str, int] | None:
     """The columns of a payload that is exact and agrees with itself; `None` sends it the long way."""
-    if shape is None:
-        speaker = _OPENAI if "prompt_tokens" in payload else _LANGCHAIN
-    elif shape in _SPEAKERS:
-        speaker = _SPEAKERS[shape]
-    else:
+    if shape == "langchain" or (shape is None and "prompt_tokens" not in payload):
+        return _of_langchain(payload)
+    return _of_openai(payload) if shape in (None, "openai", "litellm") else None
+
+
+def _of_openai(payload: dict[str, Any]) -> dict[str, int] | None:
+    get = payload.get
+    given, taken, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    if not (
+        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
+    ):
         return None
-    try:
-        get = payload.get
-        inputs, outputs = get(speaker.inputs, _ABSENT), get(speaker.outputs, _ABSENT)
-        keys = tuple(payload), tuple(inputs), tuple(outputs)
-        known = speaker.met.get(keys) or speaker.learn(keys)
-        if known is None:
-            return None
-        given, taken, total = speaker.wholes(payload)
-        counts = (given, taken, total, *inputs.values(), *outputs.values())
-        if (
-            {*map(type, counts)} != _INTEGERS
-            or given + taken != total
-            or not given
-            or min(counts) < 0
-            or sum(inputs.values()) > given
-            or sum(outputs.values()) > taken
-            or total > LARGEST
-        ):
-            return None
-    except (AttributeError, TypeError):  # details that are no dicts, keys that have no hash
+    inputs, outputs = get("prompt_tokens_details", _ABSENT), get("completion_tokens_details", _ABSENT)
+    if (
+        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
+        or not (type(inputs) is type(outputs) is dict)
+        or not (inputs.keys() <= _OPENAI_INPUT and outputs.keys() <= _OPENAI_OUTPUT)
+        or outputs.get(PREDICTIONS[0])
+        or outputs.get(PREDICTIONS[1])
+    ):
         return None
-    columns, zeros = known
-    answer = dict(zip(columns, counts, strict=True))
-    for name in zeros:
-        if answer.pop(name):
+    get = inputs.get
+    cached, written, heard = get("cached_tokens"), get("cache_write_tokens"), get("audio_tokens")
+    thought, spoken = outputs.get("reasoning_tokens"), outputs.get("audio_tokens")
+    return _with_parts(given, taken, total, cached, written, thought, heard, spoken)
+
+
+def _of_langchain(payload: dict[str, Any]) -> dict[str, int] | None:
+    get = payload.get
+    given, taken, total = get("input_tokens"), get("output_tokens"), get("total_tokens")
+    if not (
+        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
+    ):
+        return None
+    inputs, outputs = get("input_token_details", _ABSENT), get("output_token_details", _ABSENT)
+    if (
+        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
+        or not (type(inputs) is type(outputs) is dict)
+        or not (inputs.keys() <= _LANGCHAIN_INPUT and outputs.keys() <= _LANGCHAIN_OUTPUT)
+    ):
+        return None
+    get = inputs.get
+    cached, written, heard = get("cache_read"), get("cache_creation"), get("audio")
+    return _with_parts(
+        given, taken, total, cached, written, outputs.get("reasoning"), heard, outputs.get("audio")
+    )
+
+
+def _with_parts(
+    given: int, taken: int, total: int, cached: Any, written: Any, thought: Any, heard: Any, spoken: Any
+) -> dict[str, int] | None:
+    counts = {INPUT: given, OUTPUT: taken, TOTAL: total}
+    room = given
+    if cached is not None:
+        if type(cached) is not int or not 0 <= cached <= given:
             return None
-    return answer
+        counts[CACHE_READ] = cached
+        room -= cached
+    if written is not None:
+        if type(written) is not int or not 0 <= written <= room:
+            return None
+        counts[CACHE_CREATION] = written
+    for name, part, whole in (
+        (REASONING, thought, taken),
+        (INPUT_AUDIO, heard, given),
+        (OUTPUT_AUDIO, spoken, taken),
+    ):
+        if part is not None:
+            if type(part) is not int or not 0 <= part <= whole:
+                return None
+            counts[name] = part
+    return counts if total <= LARGEST else None
