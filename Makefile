@@ -5,8 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROVIDERS := .venv-providers
+FLOORS := .venv-floors
+VERSIONS := 1.98.1 1.106.2
+DOORS := tests/litellm_scenes tests/test_litellm_*.py tests/test_langchain_*.py tests/test_two_doors.py
 
-.PHONY: demo test test-providers soak check bench clean
+.PHONY: demo test test-floors test-versions test-providers litellm-page soak check bench clean
 
 demo: $(STAMP)
 	$(BIN)/tokentrail demo
@@ -18,6 +21,20 @@ test: $(STAMP)
 test-openapi: $(STAMP)
 	$(BIN)/python -m pip install --quiet "schemathesis>=4.32"
 	$(BIN)/python tests/openapi/check.py
+
+# The doors on the oldest LiteLLM and LangChain that pyproject.toml allows.
+test-floors: $(FLOORS)/.installed
+	$(FLOORS)/bin/python -m pytest -n auto --dist loadfile $(DOORS)
+
+# LiteLLM's door on versions between the oldest and the newest; by hand, it takes minutes.
+test-versions: $(VERSIONS:%=.venv-versions/%/.installed)
+	for version in $(VERSIONS); do \
+		.venv-versions/$$version/bin/python -m pytest -n auto --dist loadfile tests/litellm_scenes tests/test_litellm_*.py || exit 1; \
+	done
+
+# docs/litellm-scenarios.md, from the table that the tests assert.
+litellm-page: $(STAMP)
+	$(BIN)/python tests/litellm_scenes/page.py
 
 # LangChain's provider packages, a dozen of them, and LiteLLM's proxy, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
@@ -51,5 +68,17 @@ $(PROVIDERS)/.installed: pyproject.toml
 	$(PROVIDERS)/bin/python -m pip install --quiet --editable ".[all,demo]" --group providers
 	touch $@
 
+$(FLOORS)/.installed: pyproject.toml tests/floors.py
+	$(PYTHON) -m venv $(FLOORS)
+	$(FLOORS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(FLOORS)/bin/python -m pip install --quiet --editable ".[all,demo]" --group test `$(PYTHON) tests/floors.py`
+	touch $@
+
+.venv-versions/%/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-versions/$*
+	.venv-versions/$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-versions/$*/bin/python -m pip install --quiet --editable ".[all,demo]" --group test litellm==$*
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(PROVIDERS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROVIDERS) $(FLOORS) .venv-versions .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -194,7 +194,8 @@ class Live:
         return self._abandon(call_id, started + (clock - self._active[call_id].clock) // 1000, clock)
 
     def _abandon(self, call_id: str, now: int, clock: int) -> Record:
-        record = self.end(call_id, {"status": "abandoned"}, now, clock, PROVISIONAL)
+        fields: Record = {"status": "abandoned", "usage_source": "missing"}
+        record = self.end(call_id, fields, now, clock, PROVISIONAL)
         assert record is not None  # noqa: S101  it was running, under the same lock
         return record
 

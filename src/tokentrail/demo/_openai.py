@@ -98,8 +98,18 @@ def _openai_events(answer: Answer, bodies: list[dict[str, Any]]) -> Iterator[Eve
         if carried is not None or answer.asked_for_usage:
             body["usage"] = carried
         yield Event(body, usage=carried)
-    if place in ("last", "twice"):
-        yield Event({**bodies[-1], "choices": [], "usage": usage}, usage=usage)
+    if place in ("last", "twice", "choice", "bare"):
+        after = {**bodies[-1], "choices": _after(place, bodies), "usage": usage}
+        if place == "bare":
+            del after["choices"]
+        yield Event(after, usage=usage)
+
+
+def _after(place: str, bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The choices of a chunk that is there for its usage."""
+    if place != "choice":
+        return []
+    return [{**choice, "finish_reason": None} for choice in bodies[-1]["choices"]]
 
 
 def _carried(place: str, usage: dict[str, Any] | None, index: int, total: int) -> dict[str, Any] | None:

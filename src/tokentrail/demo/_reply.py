@@ -16,7 +16,7 @@ class _Missing(enum.Enum):
 MISSING: Final = _Missing.MISSING
 """A usage that is not there at all, where `None` is a usage sent as `null`."""
 
-UsageIn: TypeAlias = Literal["last", "finish", "every", "first", "asked", "none", "twice"]
+UsageIn: TypeAlias = Literal["last", "finish", "every", "first", "asked", "none", "twice", "choice", "bare"]
 
 DEFAULT_USAGE: Final[Mapping[str, Any]] = {
     "prompt_tokens": 1311,
@@ -37,7 +37,8 @@ class Reply:
             `MISSING` not at all.
         usage_in: where a stream says it: `last` a chunk of its own with empty choices, `finish` with the
             finish reason, `twice` both, `every` a running total in each chunk, `first` only there, `asked`
-            like `last` but only for `stream_options.include_usage`, `none` nowhere.
+            like `last` but only for `stream_options.include_usage`, `none` nowhere; OpenAI's endpoints have
+            also `choice`, like `last` with a choice that says nothing, and `bare`, without a key `choices`.
         status: other than 200, `body` (or an error in the endpoint's form) is the answer.
         body: the whole body of the answer, instead of a composed one.
         headers: added to the answer's headers.

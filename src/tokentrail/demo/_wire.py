@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -104,7 +105,17 @@ def counts_of(usage: Mapping[str, Any]) -> dict[str, int]:
         "cache_creation_tokens": inputs.get("cache_creation_tokens", written),
         "reasoning_tokens": outputs.get("reasoning_tokens"),
     }
-    return {name: count for name, count in found.items() if isinstance(count, int)}
+    counts = {name: as_count(count) for name, count in found.items()}
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def as_count(value: object) -> int | None:
+    """A count, however a provider has written it (fractions are cut); nothing if it is none."""
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        return None
+    return int(value)
 
 
 # --- endpoints -----------------------------------------------------------------------------------
@@ -118,6 +129,18 @@ def asked_in_body(_: str, body: Mapping[str, Any]) -> tuple[str, bool]:
 def told_in_body(whole: Mapping[str, Any]) -> Any:
     """The usage in a whole answer, where it is called so."""
     return whole.get("usage")
+
+
+def fields_of(raw: bytes, content_type: str) -> dict[str, Any]:
+    """The fields of a request: JSON, or those of a form that are no files."""
+    if not content_type.startswith("multipart/form-data"):
+        body: dict[str, Any] = json.loads(raw) if raw else {}
+        return body
+    form = email.message_from_bytes(b"content-type: %b\r\n\r\n%b" % (content_type.encode(), raw))
+    parts = [part for part in form.walk() if not part.is_multipart() and part.get_filename() is None]
+    return {
+        str(part.get_param("name", header="content-disposition")): str(part.get_payload()) for part in parts
+    }
 
 
 def sse(event: Event) -> bytes:

@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from tokentrail.demo._anthropic import MESSAGES
 from tokentrail.demo._openai import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 from tokentrail.demo._reply import DEFAULT_USAGE, MISSING, Reply, Sent
-from tokentrail.demo._wire import Answer, Dialect, Event
+from tokentrail.demo._wire import Answer, Dialect, Event, fields_of
 
 __all__ = ["DEFAULT_USAGE", "MISSING", "FakeProvider", "Reply", "Sent"]
 
@@ -210,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-        body = cast("dict[str, Any]", json.loads(raw) if raw else {})
+        body = fields_of(raw, self.headers.get("content-type", ""))
         path = self.path.split("?", 1)[0]
         provider = self.server.provider
         dialect = provider._dialect(path)

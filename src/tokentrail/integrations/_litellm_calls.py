@@ -198,6 +198,8 @@ def _without_answer(error: BaseException | str) -> dict[str, Any]:
 
 # By the identity of their `model_call_details`, without holding these. An identity may be reused after death,
 # so the call id must agree as well; it alone would not do: callers choose it, and two calls may share one.
+_SHARED: Final = "litellm_params"
+"""What a flat copy of the details has in common with the original, and with no other call."""
 _recent: Final[Shelf[int, tuple[object, Attempt]]] = Shelf()
 
 
@@ -206,10 +208,18 @@ def remember(details: Details, attempt: Attempt) -> None:
     _recent.put(id(details), (details.get("litellm_call_id"), attempt))
 
 
+def remember_copies(details: Details, attempt: Attempt) -> None:
+    """The same for events that come with a flat copy of the details, as failures do from 1.110 on."""
+    _recent.put(id(details.get(_SHARED)), (details.get("litellm_call_id"), attempt))
+
+
 def find(details: Details) -> Attempt | None:
     """The last attempt that was made with these details."""
-    known = _recent.get(id(details))
-    return known[1] if known is not None and known[0] == details.get("litellm_call_id") else None
+    for key in (id(details), id(details.get(_SHARED))):
+        known = _recent.get(key)
+        if known is not None and known[0] == details.get("litellm_call_id"):
+            return known[1]
+    return None
 
 
 def _forked() -> None:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from tokentrail._tracker import Tracker
-from tokentrail._usage import Usage
+from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import HIT
-from tokentrail.integrations._litellm_calls import Attempt, find, remember
+from tokentrail.integrations._litellm_calls import Attempt, find, remember, remember_copies
 from tokentrail.integrations._litellm_details import Details, kind_of
 from tokentrail.integrations._litellm_estimates import estimate
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of
@@ -23,6 +23,7 @@ from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
 from tokentrail.integrations._litellm_usage import (
     answer_fields,
     field,
+    is_made_up,
     read_usage,
     stated_cost,
     usage_in,
@@ -113,6 +114,7 @@ def _new(details: Details, kind: str, before: Attempt | None) -> Attempt:
     attempt.watched = False
     attempt.tries = NONE_YET if before is None else before.tries
     remember(details, attempt)
+    remember_copies(details, attempt)
     return attempt
 
 
@@ -136,6 +138,9 @@ def _fill(attempt: Attempt, response: object) -> None:
 
 
 def _usage(details: Details, response: object) -> Usage:
+    if details.get("stream") is True and details.get("call_type") in COST_IS_STAMPED:
+        told = usage_in(response)
+        return MISSING if is_made_up(told) else read_usage(told)
     return usage_of(response, details.get("original_response"))
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tokentrail._fields import is_timeout
 from tokentrail._guard import guarded
 from tokentrail._health import Health
-from tokentrail._usage import Usage
+from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations._litellm_calls import Attempt
 from tokentrail.integrations._litellm_details import Details
 from tokentrail.integrations._litellm_estimates import of_stream
@@ -26,6 +26,7 @@ from tokentrail.integrations._litellm_usage import (
     field,
     finish_reason,
     has_content,
+    is_made_up,
     stated_cost,
     text_of,
     usage_of_chunks,
@@ -73,7 +74,18 @@ def lend_chunks(stream: Any) -> None:
 class Token:
     """What is known of one stream while it is read. It must not know the stream: it watches for its death."""
 
-    __slots__ = ("__weakref__", "attempts", "busy", "chunks", "cost", "details_id", "first", "last", "sse")
+    __slots__ = (
+        "__weakref__",
+        "attempts",
+        "busy",
+        "chunks",
+        "cost",
+        "details_id",
+        "first",
+        "last",
+        "responses",
+        "sse",
+    )
 
     def __init__(self, stream: Any, details: Details) -> None:
         self.attempts: list[Attempt] = []
@@ -86,6 +98,9 @@ class Token:
         self.sse: SseReader | None = None
         self.cost = details.get("call_type") not in COST_IS_STAMPED
         self.details_id = id(details)
+        inner = type(getattr(stream, "completion_stream", None)).__module__
+        self.responses = hasattr(stream, "completed_response") or "responses" in inner
+        """Whether events of the Responses API are behind it."""
         if self.chunks is None:
             _waiting[self.details_id] = self
         _tokens.add(self)
@@ -194,7 +209,10 @@ class Token:
         if self.sse is not None:
             return self.sse.usage, None
         completed = getattr(stream, "completed_response", None)
-        return usage_of_chunks(self._read() if completed is None else [completed])
+        usage, payload = usage_of_chunks(self._read() if completed is None else [completed])
+        if self.responses and payload is not None and is_made_up(payload):
+            return MISSING, None
+        return usage, payload
 
     def _fields(self, stream: Any) -> dict[str, Any]:
         if self.sse is not None:

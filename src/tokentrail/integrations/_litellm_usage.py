@@ -15,6 +15,11 @@ from tokentrail._usage import MISSING, Usage
 _UNDECIDED: Final = ("in_progress", "queued")
 _USAGES: Final = ("usage", "usage_metadata", "usageMetadata")
 _NO_MODEL: Final = object()
+_DETAILS: Final = (
+    "input_tokens_details", "output_tokens_details", "prompt_tokens_details", "completion_tokens_details",
+)  # fmt: skip
+_COUNTING: Final = ("usage", "oken", "eval_count", "billed_units")
+"""Words of which one is in every answer that counts something."""
 _RAW_LIMIT: Final = 4 << 20
 """Characters of a raw answer that are searched for its usage; longer ones are embeddings or images."""
 
@@ -78,6 +83,14 @@ def counts(usage: Usage) -> bool:
     return bool(usage.input_tokens or usage.output_tokens or usage.total_tokens)
 
 
+def is_made_up(payload: object) -> bool:
+    """Whether a usage at the end of a Responses stream is LiteLLM's own estimate (from 1.110 on).
+
+    Nothing marks one; but the API always tells the parts of a usage, and an estimate has none.
+    """
+    return all(field(payload, name) is None for name in _DETAILS)
+
+
 def usage_of(response: object, raw: object) -> Usage:
     """The usage of a whole answer; `MISSING` if the provider sent none.
 
@@ -89,11 +102,21 @@ def usage_of(response: object, raw: object) -> Usage:
     """
     usage = read_usage(usage_in(response))
     if usage.reported:
-        return usage
+        return MISSING if _says_nothing(raw) else usage
     told = usage_in_raw(raw)
     if told.reported or raw_is_json(raw):
         return told
     return MISSING
+
+
+def _says_nothing(raw: object) -> bool:
+    """Whether the provider's own answer has no counts: what LiteLLM tells then is its estimate (Ollama)."""
+    return (
+        isinstance(raw, str)
+        and len(raw) <= _RAW_LIMIT
+        and raw_is_json(raw)
+        and not any(word in raw for word in _COUNTING)
+    )
 
 
 def usage_in_raw(raw: object) -> Usage:

@@ -1,0 +1,234 @@
+"""Several attempts for one wish; who asks, who listens, and what is wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import litellm
+
+from litellm_rig import HI, Rig
+from litellm_scenes.answers import TOO_LONG
+from litellm_scenes.entries import CLAUDES, STREAMS, WHOLE, Entry
+from litellm_scenes.scenes import ESTIMATED, Limit, Scene
+from tokentrail.demo.provider import MISSING, Reply
+from tokentrail.integrations.litellm import TokentrailLogger
+
+# --- several attempts ----------------------------------------------------------------------------
+
+_CLAUDE_ASYNC: Final = tuple(one for one in CLAUDES if one.is_async and not one.streams)
+_ASYNC: Final = tuple(one for one in WHOLE if one.is_async)
+_FAILS_ONCE: Final = (Reply(status=500), Reply())
+
+
+def _router(rig: Rig, **kwargs: Any) -> Any:
+    models = {"main": "openai/gpt-4o", "spare": "openai/gpt-4o-mini"}
+    return litellm.Router(
+        model_list=[
+            {"model_name": name, "litellm_params": {"model": model, **rig.openai}}
+            for name, model in models.items()
+        ],
+        retry_after=0,
+        **kwargs,
+    )
+
+
+def _routed(**kwargs: Any) -> Any:
+    """Ask a Router as the entry point says."""
+    streams: dict[str, Any] = kwargs.pop("streams", {})
+
+    def act(rig: Rig, entry: Entry) -> Any:
+        routes = _router(rig, **kwargs)
+        if entry.is_async:
+            return _aread(routes.acompletion(model="main", messages=HI, **streams), entry)
+        answer = routes.completion(model="main", messages=HI, **streams)
+        return list(answer) if entry.streams else answer
+
+    return act
+
+
+async def _aread(asked: Any, entry: Entry) -> None:
+    answer = await asked
+    if entry.streams:
+        async for _ in answer:
+            pass
+
+
+def _attempts(name: str, title: str, **more: Any) -> Scene:
+    return Scene(name=f"attempts-{name}", part="Several attempts for one wish", title=title, **more)
+
+
+_SDK: Final = Limit(
+    why="The OpenAI SDK retries by itself and tells nobody: one row, with the time of all requests.",
+    ends=("success",),
+    rows_of=(2,),
+)
+_LOST: Final = Limit(
+    why="LiteLLM loses the success event of its own asynchronous retry. In mode `hooks` the row is "
+    "taken from what came back, and stays provisional.",
+    modes=("hooks",),
+)
+
+ATTEMPTS: Final = (
+    _attempts(
+        "sdk",
+        "the OpenAI SDK retries twice",
+        entries=WHOLE,
+        replies=(Reply(status=500, headers={"retry-after-ms": "1"}),) * 2 + (Reply(),),
+        ends=("error", "error", "success"),
+        arguments={"max_retries": 2},
+        limits=(_SDK,),
+    ),
+    _attempts(
+        "num-retries",
+        "`num_retries`, and the second answers",
+        entries=_CLAUDE_ASYNC,
+        replies=_FAILS_ONCE,
+        ends=("error", "success"),
+        kinds=("first", "retry"),
+        arguments={"num_retries": 2},
+        limits=(_LOST,),
+    ),
+    _attempts(
+        "context",
+        "`context_window_fallback_dict`",
+        entries=_ASYNC,
+        replies=(Reply(status=400, body=TOO_LONG),),
+        ends=("error", "success"),
+        kinds=("first", "fallback"),
+        arguments={"context_window_fallback_dict": {"openai/gpt-4o": "openai/gpt-4o-mini"}},
+    ),
+    _attempts(
+        "fallbacks",
+        "`fallbacks=[...]`",
+        entries=WHOLE,
+        replies=(Reply(status=429),),
+        ends=("error", "success"),
+        kinds=("first", "fallback"),
+        arguments={"fallbacks": ["openai/gpt-4o-mini"]},
+    ),
+    _attempts(
+        "router",
+        "a Router",
+        act=_routed(num_retries=0),
+        entries=WHOLE,
+        kinds=("first",),
+    ),
+    _attempts(
+        "router-stream",
+        "a Router, streamed",
+        act=_routed(num_retries=0, streams={"stream": True}),
+        entries=STREAMS,
+        kinds=("first",),
+    ),
+    _attempts(
+        "router-retry",
+        "a Router retries",
+        act=_routed(num_retries=1),
+        entries=WHOLE,
+        replies=_FAILS_ONCE,
+        ends=("error", "success"),
+        kinds=("first", "retry"),
+    ),
+    _attempts(
+        "router-fallback",
+        "a Router falls back to another group",
+        act=_routed(num_retries=0, fallbacks=[{"main": ["spare"]}]),
+        entries=WHOLE,
+        replies=(Reply(status=429),),
+        ends=("error", "success"),
+        kinds=("first", "fallback"),
+    ),
+    _attempts(
+        "batch",
+        "`batch_completion` of three",
+        act=lambda rig, entry: litellm.batch_completion(
+            model="openai/gpt-4o", messages=[HI, HI, HI], **rig.openai
+        ),
+        entries=WHOLE[:1],
+        ends=("success",) * 3,
+    ),
+)
+
+
+def _equal(found: object, wanted: object) -> None:
+    assert found == wanted, f"{found}, not {wanted}"
+
+
+# --- estimates, identity, registration -----------------------------------------------------------
+
+WHO: Final[Mapping[str, Any]] = {
+    "user": "u1",
+    "litellm_session_id": "s1",
+    "metadata": {"tags": ["beta", "eu"], "feature": "search", "agent_id": "a1"},
+}
+
+
+def _identified(rows: list[Any]) -> None:
+    for row in rows:
+        _equal((row.user_id, row.session_id, row.agent_id, row.tags), ("u1", "s1", "a1", ["beta", "eu"]))
+        _equal(row.attributes.get("feature"), "search")
+
+
+def _nameless(rows: list[Any]) -> None:
+    for row in rows:
+        assert not {"u1", "s1", "search"} & set(re.findall(r"\w+", repr(row))), row
+
+
+def _listed(*, again: bool = False, plain: bool = False) -> Any:
+    """Ask with further callbacks beside the rig's own."""
+
+    def heard(*_: Any) -> None: ...
+
+    async def aheard(*_: Any) -> None: ...
+
+    def act(rig: Rig, entry: Entry) -> Any:
+        mode: Any = rig.logger.mode
+        second = TokentrailLogger(rig.tracker, mode=mode)
+        litellm.callbacks = [rig.logger, rig.logger, second] if again else [rig.logger]
+        litellm.success_callback = [rig.logger, second.log_success_event] if again else []
+        litellm.input_callback = [second] if again else []
+        if plain:
+            litellm.success_callback = [heard, aheard]
+            litellm.failure_callback = [heard]
+        return entry_result(rig, entry)
+
+    return act
+
+
+def entry_result(rig: Rig, entry: Entry) -> Any:
+    """Ask, and read to the end."""
+    answer = entry.ask(rig, {})
+    if entry.is_async:
+        return _aread(answer, entry)
+    return list(answer) if entry.streams else answer
+
+
+def _beside(name: str, title: str, **more: Any) -> Scene:
+    return Scene(name=name, part="Who asks, who listens, and what is wanted", title=title, **more)
+
+
+BESIDES: Final = (
+    _beside("who", "user, session, tags and labels", arguments=WHO, check=_identified),
+    _beside("no-log", "`no-log`", arguments={**WHO, "no-log": True}, check=_nameless),
+    _beside(
+        "listed-thrice",
+        "the logger thrice, another of the same tracker, a bound method",
+        act=_listed(again=True),
+    ),
+    _beside("listed-plain", "beside plain functions, sync and async", act=_listed(plain=True)),
+    _beside(
+        "estimate",
+        "no usage, and `estimate_missing` is set",
+        replies=(Reply(usage=MISSING),),
+        settings={"estimate_missing": True},
+        tokens=ESTIMATED,
+        costs=ESTIMATED,
+    ),
+    _beside(
+        "estimate-reported",
+        "a usage, and `estimate_missing` is set",
+        settings={"estimate_missing": True},
+    ),
+)

@@ -1,0 +1,12 @@
+"""All scenes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from litellm_scenes.answers import FAULTS, FORMS, PLACES
+from litellm_scenes.calls import ATTEMPTS, BESIDES
+from litellm_scenes.readers import LEFT
+from litellm_scenes.scenes import Scene
+
+SCENES: Final[tuple[Scene, ...]] = (*FORMS, *PLACES, *FAULTS, *LEFT, *ATTEMPTS, *BESIDES)
