@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROVIDERS := .venv-providers
+PROXY := .venv-proxy
 FLOORS := .venv-floors
 VERSIONS := 1.98.1 1.106.2
 DOORS := tests/litellm_scenes tests/test_litellm_*.py tests/test_langchain_*.py tests/test_two_doors.py
 
-.PHONY: demo test test-floors test-versions test-providers litellm-page soak check bench clean
+.PHONY: demo test test-openapi test-floors test-versions test-providers test-proxy litellm-page soak check bench clean
 
 demo: $(STAMP)
 	$(BIN)/tokentrail demo
@@ -36,9 +37,13 @@ test-versions: $(VERSIONS:%=.venv-versions/%/.installed)
 litellm-page: $(STAMP)
 	$(BIN)/python tests/litellm_scenes/page.py
 
-# LangChain's provider packages, a dozen of them, and LiteLLM's proxy, in an environment of their own.
+# LangChain's provider packages, a dozen of them, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
-	$(PROVIDERS)/bin/python -m pytest tests/providers tests/proxy
+	$(PROVIDERS)/bin/python -m pytest -n auto --dist loadfile tests/providers
+
+# `proxy_handler` in a LiteLLM proxy.
+test-proxy: $(PROXY)/.installed
+	$(PROXY)/bin/python -m pytest tests/proxy
 
 # Ten thousand calls of every kind, fifty at a time; the suite has a few hundred.
 soak: $(STAMP)
@@ -68,6 +73,12 @@ $(PROVIDERS)/.installed: pyproject.toml
 	$(PROVIDERS)/bin/python -m pip install --quiet --editable ".[all,demo]" --group providers
 	touch $@
 
+$(PROXY)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(PROXY)
+	$(PROXY)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PROXY)/bin/python -m pip install --quiet --editable ".[cli]" --group proxy
+	touch $@
+
 $(FLOORS)/.installed: pyproject.toml tests/floors.py
 	$(PYTHON) -m venv $(FLOORS)
 	$(FLOORS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -81,4 +92,4 @@ $(FLOORS)/.installed: pyproject.toml tests/floors.py
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(PROVIDERS) $(FLOORS) .venv-versions .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROVIDERS) $(PROXY) $(FLOORS) .venv-versions .pytest_cache .mypy_cache .ruff_cache .hypothesis
