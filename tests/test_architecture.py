@@ -32,7 +32,8 @@ def test_importing_is_light() -> None:
     code = (
         "import sys, threading, tokentrail\n"
         "heavy = {'litellm', 'langchain_core', 'sqlalchemy', 'sqlmodel', 'pydantic', 'alembic', 'asyncio',"
-        " 'genai_prices', 'typer', 'rich', 'orjson', 'fastapi', 'starlette'} & set(sys.modules)\n"
+        " 'genai_prices', 'typer', 'rich', 'orjson', 'fastapi', 'starlette',"
+        " 'opentelemetry'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert threading.active_count() == 1"
     )
@@ -82,6 +83,7 @@ OUTSIDE = {
     "starlette": ("server",),
     "prometheus_client": ("server",),
     "uvicorn": ("server",),
+    "opentelemetry": ("otel.py",),
 }
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,7 +24,7 @@ from tokentrail._settings import Settings, load_settings
 from tokentrail._snapshots import Snapshot, running_snapshot, trace_snapshot
 from tokentrail._spending import Spending
 from tokentrail._tracked import Tracked
-from tokentrail._treasurer import Treasurer
+from tokentrail._treasurer import Listener, Treasurer
 from tokentrail._writer import Writer
 
 if TYPE_CHECKING:
@@ -190,6 +191,25 @@ class Tracker(Spending, ConversationRecorder):
     def delete_user(self, user_id: str, **where: Any) -> UserData:
         """Delete all that is kept about a user; see `Stats.delete_user`."""
         return self.stats.delete_user(user_id, **where)
+
+    def on_stored(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener(records)` with ended calls, and what stands beside them, when they are in the store.
+
+        It is called in the writer's thread: calls never wait for it, but the next ones to be stored do. What
+        it raises is counted in `health()["faults"]`.
+
+        Returns:
+            What stops it.
+        """
+        treasurer = self._treasurer
+        with _default_lock:
+            treasurer.listeners = (*treasurer.listeners, listener)
+
+        def stop() -> None:
+            with _default_lock:
+                treasurer.listeners = tuple(other for other in treasurer.listeners if other is not listener)
+
+        return stop
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything acknowledged so far is in the store; True only if it is.

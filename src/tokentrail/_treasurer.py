@@ -1,8 +1,9 @@
-"""Treasurer: what is done about money in the writer's thread, where the store is at hand."""
+"""Treasurer: what is done about money in the writer's thread, where the store is at hand; and who is told."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokentrail._budgets import Watch
@@ -12,6 +13,9 @@ from tokentrail._records import Record
 if TYPE_CHECKING:
     from tokentrail.stores.base import Store
 
+Listener = Callable[[Sequence[Record]], object]
+"""Called in the writer's thread, outside of any transaction, with rows that it must not change."""
+
 
 class Treasurer:
     """The guest of a tracker's writer: keeps and reads own prices and budgets, and watches what is spent."""
@@ -19,6 +23,8 @@ class Treasurer:
     def __init__(self, pricer: Pricer, watch: Watch) -> None:
         self._pricer = pricer
         self._watch = watch
+        self.listeners: tuple[Listener, ...] = ()
+        """Told of the calls that are in the store; replaced as a whole, for any thread may add one."""
 
     def is_waiting(self) -> bool:
         """Whether something that was set is not in the store yet."""
@@ -30,5 +36,6 @@ class Treasurer:
         self._watch.prepare(store)
 
     def after(self, store: Store, rows: Sequence[Record]) -> Iterable[Callable[[], object]]:
-        """After calls are in the store: what there is to tell of budgets."""
-        return self._watch.count(store, rows)
+        """After calls are in the store: those who want to know, and what there is to tell of budgets."""
+        yield from [partial(listener, rows) for listener in self.listeners]
+        yield from self._watch.count(store, rows)

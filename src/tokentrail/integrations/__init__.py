@@ -1,4 +1,4 @@
-"""The doors in: one file per library, imported when it is first touched."""
+"""The doors in, and the way out to OpenTelemetry: one file per library, imported when it is first touched."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokentrail.integrations import langchain, litellm
+    from tokentrail.integrations import langchain, litellm, otel
 
-__all__ = ["langchain", "litellm"]
+__all__ = ["langchain", "litellm", "otel"]
 
 
 def __getattr__(name: str) -> Any:
