@@ -78,6 +78,21 @@ def test_the_overview_has_the_old_keys() -> None:
     assert (answer.success_rate, answer.active_sessions) == (1.0, 1)
 
 
+def test_the_overview_knows_what_runs() -> None:
+    """Running calls are counted beside the sums, by the same filters; without a tracker, unknown."""
+    with Tracker("memory://") as tracker:
+        running = tracker.start(model="gpt-4o", user_id="u", tags=["beta"])
+        tracker.start(model="gpt-4o-mini", user_id="v")
+        assert (tracker.stats.overview().calls, tracker.stats.overview().active_calls) == (0, 2)
+        assert tracker.stats.data().overview.active_calls == 2
+        for where in ({"user_id": "u"}, {"tag": "beta"}, {"model": "GPT-4?"}):
+            assert tracker.stats.overview(**where).active_calls == 1
+        assert tracker.stats.overview(end="2020-01-01").active_calls == 0
+        tracker.finish(running)
+        assert tracker.stats.overview().active_calls == 1
+        assert Stats(tracker._writer.store(), before_question=int).overview().active_calls is None
+
+
 # --- operations ----------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from tokentrail._measures import MEASURES
 from tokentrail._neighbours import FIELDS_OF
 from tokentrail._periods import GRANULARITIES
-from tokentrail._records import BOOLEAN, DURATION, FIELDS, TEXT, to_us
+from tokentrail._records import BOOLEAN, COLUMN_OF, DURATION, FIELDS, TEXT, Record, to_us
 from tokentrail.errors import QueryError
 
 Moment: TypeAlias = datetime | date | str
@@ -162,6 +162,25 @@ def matcher(name: str, wanted: Wanted) -> Callable[[Any], bool]:
         return value is not None and any(pattern.fullmatch(value) for pattern in patterns)
 
     return matches
+
+
+def matching(records: Iterable[Record], filters: Filters) -> list[Record]:
+    """The calls that a question is about."""
+    tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
+    start, end = filters.start_us, filters.end_us
+    return [
+        record
+        for record in records
+        if (start is None or record["started_at"] >= start)
+        and (end is None or record["started_at"] < end)
+        and all(_matches(record, name, test) for name, test in tests)
+    ]
+
+
+def _matches(record: Record, name: str, test: Callable[[Any], bool]) -> bool:
+    if name == "tag":
+        return any(test(tag) for tag in record.get("tags") or [None])
+    return test(record.get(COLUMN_OF.get(name, name)))
 
 
 @lru_cache(maxsize=256)

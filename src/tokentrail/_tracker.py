@@ -181,7 +181,7 @@ class Tracker(Spending, ConversationRecorder):
             from tokentrail._stats import Stats
 
             source = self._writer.store() if _lives_in_memory(self.database_url) else self.database_url
-            self._stats = Stats(source, before_question=self.flush)
+            self._stats = Stats(source, before_question=self.flush, running=self._live.starts)
         return self._stats
 
     def export_user(self, user_id: str, path: str | Path | BinaryIO, **where: Any) -> UserData:

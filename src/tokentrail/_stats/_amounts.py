@@ -118,23 +118,21 @@ def lasting(group: Mapping[str, Any]) -> dict[str, datetime | None]:
     return {"first_started_at": None if first is None else from_us(first), "last_started_at": last_of(group)}
 
 
-def overview(group: Mapping[str, Any], *, messages: int, active_sessions: int, method: str) -> Overview:
-    """Everything at a glance."""
+def overview(group: Mapping[str, Any], **told: Any) -> Overview:
+    """Everything at a glance; `told` is what does not come from the sums."""
     return amounts(
         Overview,
         group,
-        total_messages=messages,
         total_calls=group["calls"],
         llm_calls=group["calls"] - group["embedding_calls"],
         embedding_calls=group["embedding_calls"],
         model_calls=group["calls"],
         error_rate=rate(group["error_calls"], group["success_calls"] + group["error_calls"]),
         sessions=group["sessions"],
-        active_sessions=active_sessions,
-        method=method,
         users=group["users"],
         models=group["models"],
         **lasting(group),
+        **told,
     )
 
 

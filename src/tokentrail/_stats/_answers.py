@@ -91,6 +91,8 @@ class Overview(Amounts, Found):
     embedding_calls: int
     model_calls: int
     """The same as `total_calls`."""
+    active_calls: int | None
+    """Calls of the window that run now, and are in no sum; `None` where no tracker is asked."""
     error_rate: float | None
     """From 0 to 1, of success, error and timeout."""
     sessions: int

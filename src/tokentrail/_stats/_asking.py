@@ -28,12 +28,14 @@ class Asking:
         store: str | Engine | Store,
         *,
         before_question: Callable[[], object] | None = None,
+        running: Callable[[], list[Record]] | None = None,
         now: Callable[[], int] = now_us,
     ) -> None:
         self._source = store
         self._store: Store | None = None
         self._opening = threading.Lock()
         self._before = self._import_pending if before_question is None else before_question
+        self._running = running
         self._now = now
         self._health = Health()
         self._pricer: Pricer | None = None

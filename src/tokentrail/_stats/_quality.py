@@ -78,8 +78,8 @@ CHECKS: Final = (
     _Check(
         "unpriced_model",
         "unpriced_calls",
-        "Calls with known tokens whose model has no known price: they are in no sum of cost. Register your "
-        "own price for it (tracker.pricer.register) or correct the model's name.",
+        "Calls with known tokens whose model has no known price: they are in no sum of cost. Set your own "
+        "price (tracker.register_model_price(…) or `tokentrail prices set`), or correct the model's name.",
     ),
     _Check(
         "estimated_usage",

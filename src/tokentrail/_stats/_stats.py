@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final, Unpack
 
-from tokentrail._query import Exact
+from tokentrail._query import Exact, matching
 from tokentrail._stats._amounts import OVERVIEW, SUMMARY, model_amounts, overview, summary
 from tokentrail._stats._analysis import Analysis
 from tokentrail._stats._answers import (
@@ -56,12 +56,13 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
     `user_id`, `session_id`, `agent_id`, `run_id`, `organization_id`, `project_id`, `tag`, `status`,
     `is_streaming`. Each may be a list; texts may hold `*` and `?`.
 
-    Running calls are in no answer. What other processes have written to their journals and not yet to the
+    Running calls are in no sum. What other processes have written to their journals and not yet to the
     store is imported first.
 
     Args:
         store: a database URL, an SQLAlchemy engine or an open store.
         before_question: called before each question instead of the import; a tracker gives its `flush`.
+        running: the calls that run, for `overview`; a tracker gives its own.
         now: the clock, in microseconds since the epoch.
 
     Raises:
@@ -79,7 +80,13 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
         recent = replace(asked, start_us=since if asked.start_us is None else max(since, asked.start_us))
         (active,) = ask(("sessions",), recent)
         ((messages, *_),) = ask.store.tally(Message, asked)
-        return overview(all_calls, messages=messages, active_sessions=active["sessions"], method=ask.method)
+        return overview(
+            all_calls,
+            total_messages=messages,
+            active_calls=None if self._running is None else len(matching(self._running(), asked)),
+            active_sessions=active["sessions"],
+            method=ask.method,
+        )
 
     def data(self, limit: PageSize = 50, **where: Unpack[FilterArguments]) -> Data:
         """The overview and the first page of every list, all as they were at one moment.
@@ -90,7 +97,7 @@ class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
         """
         self._begin(**where)
         store = self._opened()
-        stats = Stats(store, before_question=_nothing, now=self._now)
+        stats = Stats(store, before_question=_nothing, running=self._running, now=self._now)
         embeddings: FilterArguments = {**where, "call_type": Exact("embedding")}
         with store.snapshot():
             found: dict[str, Any] = {

@@ -14,7 +14,7 @@ from sqlmodel import SQLModel
 from tokentrail._measures import AMOUNTS, MEASURES, Measure, Test, operand, passes
 from tokentrail._neighbours import FIELDS_OF, MESSAGE
 from tokentrail._periods import edges, period_of
-from tokentrail._query import Filters, Query, arrange, matcher
+from tokentrail._query import Filters, Query, arrange, matching
 from tokentrail._records import (
     COLUMN_OF,
     Record,
@@ -341,24 +341,9 @@ class MemoryStore:
         return [each for each in members if found and found.start_us <= each["started_at"] < found.end_us]
 
     def _matching(self, filters: Filters, rows: Mapping[str, Record] | None = None) -> list[Record]:
-        tests = [(name, matcher(name, wanted)) for name, wanted in filters.wanted.items()]
-        start, end = filters.start_us, filters.end_us
         with self._lock:
             records = list((self._calls if rows is None else rows).values())
-        return [
-            record
-            for record in records
-            if (start is None or record["started_at"] >= start)
-            and (end is None or record["started_at"] < end)
-            and all(_matches(record, name, test) for name, test in tests)
-        ]
-
-
-def _matches(record: Record, name: str, test: Callable[[Any], bool]) -> bool:
-    if name == "tag":
-        tags = record.get("tags") or [None]
-        return any(test(tag) for tag in tags)
-    return test(_value(record, name))
+        return matching(records, filters)
 
 
 def _place(record: Record) -> tuple[int, str]:
