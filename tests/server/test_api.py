@@ -15,7 +15,8 @@ import yaml
 from fastapi import Depends, FastAPI, HTTPException
 
 from server_rig import TOKEN, USAGE, client_of
-from tokentrail import Stats, Tracker
+from tokentrail import Stats, Tracker, context
+from tokentrail._export import KINDS
 from tokentrail._stats._catalog import STATS
 from tokentrail.errors import ConfigurationError, MissingExtraError
 from tokentrail.server import Access, create_app, create_router
@@ -196,6 +197,35 @@ async def test_export(asker: httpx.AsyncClient) -> None:
     assert len(page.text.splitlines()) == 5
     lines = (await asker.get(f"{API}/export?type=errors&format=jsonl")).text.splitlines()
     assert [json.loads(line)["error_type"] for line in lines] == ["RateLimitError"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_export_says_whether_it_is_cut(
+    client: httpx.AsyncClient, tracker: Tracker, kind: str
+) -> None:
+    """Of each kind as many rows come as were said; that a limit cuts them is told before the rows."""
+    with context(session_id="s", organization_id="acme"):
+        for name in ("search", "fetch"):
+            tracker.record_tool_call(name, status="error" if name == "fetch" else "success")
+            tracker.record_message("hello")
+    for feedback_id, opinion in (("1", "like"), ("2", "dislike"), ("3", "like"), ("3", "cancel")):
+        tracker.record_feedback(feedback_id, opinion, message_id=feedback_id)
+    tracker.record_error("no disk")
+    asked = f"{API}/export?type={kind}&format=jsonl"
+    whole = await client.get(asked)
+    rows = whole.text.splitlines()
+    assert len(rows) >= 1
+    assert (whole.headers["x-total-count"], whole.headers["x-truncated"]) == (str(len(rows)), "false")
+    page = await client.get(f"{asked}&limit=1")
+    assert page.text.splitlines() == rows[:1]
+    assert (page.headers["x-total-count"], page.headers["x-truncated"]) == (
+        str(len(rows)),
+        "true" if len(rows) > 1 else "false",
+    )
+    for filters in ("status=success", "status=error", "call_type=embedding", "organization_id=acme"):
+        some = await client.get(f"{asked}&{filters}")
+        if some.status_code == 200:
+            assert some.headers["x-total-count"] == str(len(some.text.splitlines())), filters
 
 
 # --- writing -------------------------------------------------------------------------------------

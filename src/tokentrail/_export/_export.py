@@ -66,6 +66,15 @@ def export_lines(
     return _lines(found, format, _pages(found, store, asked, limit), bom=bom)
 
 
+def count_rows(store: Store, kind: str, asked: Filters) -> int:
+    """How many rows an export without a limit has.
+
+    Raises:
+        QueryError: there is no such kind.
+    """
+    return kind_of(kind).how_many(store, asked)
+
+
 def export_frame(store: Store, kind: str, asked: Filters, *, limit: int | None = None) -> polars.DataFrame:
     """All rows as one data frame, in memory.
 

@@ -7,7 +7,17 @@ from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from tokentrail._export._sources import Source, calls, errors, neighbours, sessions
+from tokentrail._export._sources import (
+    Count,
+    Source,
+    calls,
+    count_errors,
+    errors,
+    measured,
+    neighbours,
+    sessions,
+    tallied,
+)
 from tokentrail._records import BOOLEAN, DURATION, FIELDS, INTEGER, LIST, MONEY, TEXT, TIME
 from tokentrail.errors import QueryError
 
@@ -24,6 +34,7 @@ class Kind(NamedTuple):
     """What can be exported under one name."""
 
     pages: Source
+    how_many: Count
     columns: tuple[Column, ...]
 
 
@@ -145,17 +156,24 @@ _FEEDBACK: Final = (
 )
 
 _EMBEDDING: Final = "embedding"
+_OPINIONS: Final = {"feedback_type": ("like", "dislike")}
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "calls": Kind(calls(), _own(*FIELDS)),
-    "llm-calls": Kind(calls(holds=lambda call: call.call_type != _EMBEDDING), _LLM_CALLS),
-    "embedding-calls": Kind(
-        calls({"call_type": (_EMBEDDING,)}, lambda call: call.call_type == _EMBEDDING), _EMBEDDING_CALLS
+    "calls": Kind(calls(), measured("calls"), _own(*FIELDS)),
+    "llm-calls": Kind(
+        calls(holds=lambda call: call.call_type != _EMBEDDING),
+        measured("calls", less="embedding_calls"),
+        _LLM_CALLS,
     ),
-    "tool-calls": Kind(neighbours("ToolCall"), _TOOL_CALLS),
-    "messages": Kind(neighbours("Message"), _MESSAGES),
-    "sessions": Kind(sessions, _SESSIONS),
-    "errors": Kind(errors, _ERRORS),
-    "feedback": Kind(neighbours("Feedback", {"feedback_type": ("like", "dislike")}), _FEEDBACK),
+    "embedding-calls": Kind(
+        calls({"call_type": (_EMBEDDING,)}, lambda call: call.call_type == _EMBEDDING),
+        measured("embedding_calls"),
+        _EMBEDDING_CALLS,
+    ),
+    "tool-calls": Kind(neighbours("ToolCall"), tallied("ToolCall"), _TOOL_CALLS),
+    "messages": Kind(neighbours("Message"), tallied("Message"), _MESSAGES),
+    "sessions": Kind(sessions, measured("sessions"), _SESSIONS),
+    "errors": Kind(errors, count_errors, _ERRORS),
+    "feedback": Kind(neighbours("Feedback", _OPINIONS), tallied("Feedback", _OPINIONS), _FEEDBACK),
 }
 """Name → what it holds. `calls` has every column; the others have LangBot's, in its order."""

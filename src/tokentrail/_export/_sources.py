@@ -24,6 +24,8 @@ _ACTIVE_US: Final = 30 * 60 * 1_000_000
 """A session goes on until so long after its last call began, as in `Stats.sessions`."""
 
 Source: TypeAlias = Callable[["Store", Filters], Iterator[Sequence[Any]]]
+Count: TypeAlias = Callable[["Store", Filters], int]
+"""How many rows a source has."""
 Narrow: TypeAlias = Mapping[str, tuple[str, ...]]
 """Filters of a kind of row; they give way to the asker's own."""
 
@@ -166,6 +168,41 @@ def _most_frequent(store: Store, these: Filters, field: str) -> dict[str, str]:
         if group[field] is not None:
             found.setdefault(group["session_id"], group[field])
     return found
+
+
+# --- how many ------------------------------------------------------------------------------------
+
+
+def measured(measure: str, less: str | None = None) -> Count:
+    """A measure of calls, without those of another."""
+
+    def count(store: Store, asked: Filters) -> int:
+        names = (measure,) if less is None else (measure, less)
+        (sums,) = store.aggregate(Query(names, filters=asked))
+        return int(sums[measure] - (0 if less is None else sums[less]))
+
+    return count
+
+
+def tallied(name: str, narrow: Narrow | None = None) -> Count:
+    """Rows of a table beside calls."""
+
+    def count(store: Store, asked: Filters) -> int:
+        from tokentrail import models
+
+        ((count, _, _),) = store.tally(getattr(models, name), _narrowed(asked, narrow))
+        return int(count)
+
+    return count
+
+
+def count_errors(store: Store, asked: Filters) -> int:
+    """How many rows `errors` has."""
+    from tokentrail.models import ToolCall
+
+    tools = store.tally(ToolCall, asked, ("status",))
+    failed_tools = sum(int(count) for status, count, _, _ in tools if status in FAILED)
+    return measured("error_calls")(store, asked) + failed_tools + tallied("ErrorRecord")(store, asked)
 
 
 # --- pages ---------------------------------------------------------------------------------------

@@ -78,6 +78,13 @@ class Exports(Asking):
         asked = self._begin(**where)
         return export_lines(self._opened(), kind, format, asked, limit=limit, bom=bom)
 
+    def count_rows(self, kind: str, **where: Unpack[FilterArguments]) -> int:
+        """How many rows an export without a limit would have now."""
+        from tokentrail._export import count_rows
+
+        asked = self._begin(**where)
+        return count_rows(self._opened(), kind, asked)
+
     def dataframe(
         self, kind: str = "calls", *, limit: int | None = None, **where: Unpack[FilterArguments]
     ) -> polars.DataFrame:

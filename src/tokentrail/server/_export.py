@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from tokentrail._export import KINDS
 from tokentrail._stats._catalog import Parameter
+from tokentrail.errors import QueryTimeoutError
 from tokentrail.server._access import EXPORT
 from tokentrail.server._answering import access_of, problems
 from tokentrail.server._ledger import Ledger
@@ -29,6 +30,17 @@ _PARAMETERS: Final = Parameters(
     filtered=True,
 )
 
+_HEADERS: Final = {
+    "X-Total-Count": {
+        "description": "How many rows there were when it began; left out if counting takes too long.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "X-Truncated": {
+        "description": "Whether `limit` is below that.",
+        "schema": {"type": "string", "enum": ["true", "false"]},
+    },
+}
+
 
 def add_export(router: APIRouter, ledger: Ledger) -> None:
     """Add the route."""
@@ -37,7 +49,11 @@ def add_export(router: APIRouter, ledger: Ledger) -> None:
         "/export",
         response_class=StreamingResponse,
         responses={
-            200: {"content": {"text/csv": {}, "application/x-ndjson": {}}, "description": "The rows."},
+            200: {
+                "content": {"text/csv": {}, "application/x-ndjson": {}},
+                "description": "The rows.",
+                "headers": _HEADERS,
+            },
             **problems(422, 503),
         },
         operation_id="export",
@@ -52,13 +68,27 @@ def add_export(router: APIRouter, ledger: Ledger) -> None:
         limit, bom = arguments.pop("limit", _MOST_ROWS), arguments.pop("bom", True)
         asked = access.narrow(arguments)
         lines = await ledger.run(partial(_lines, ledger, kind, format, limit=limit, bom=bom, **asked))
+        total = await ledger.run(partial(_total, ledger, kind, **asked))
         name = f"tokentrail-{kind}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{format}"
-        headers = {"content-disposition": f'attachment; filename="{name}"'}
+        headers = {"content-disposition": f'attachment; filename="{name}"', **_extent(total, limit)}
         return StreamingResponse(_sent(ledger, lines), media_type=_MEDIA[format], headers=headers)
 
 
 def _lines(ledger: Ledger, kind: str, format: str, **asked: Any) -> Iterator[str]:
     return ledger.stats.export_lines(kind, format, **asked)
+
+
+def _total(ledger: Ledger, kind: str, **asked: Any) -> int | None:
+    try:
+        return ledger.stats.count_rows(kind, **asked)
+    except QueryTimeoutError:
+        return None  # rows may still be sent, page by page
+
+
+def _extent(total: int | None, limit: int) -> dict[str, str]:
+    if total is None:
+        return {}
+    return {"x-total-count": str(total), "x-truncated": str(total > limit).lower()}
 
 
 async def _sent(ledger: Ledger, lines: Iterator[str]) -> AsyncIterator[bytes]:
