@@ -309,9 +309,9 @@ def test_hostile_objects() -> None:
         deep = {"usage": deep}
     assert not normalize_usage(deep).reported
     wide = {f"key_{number}": number for number in range(100_000)}
-    started = time.perf_counter()
+    started = time.thread_time()
     assert not normalize_usage(wide).reported
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 @pytest.mark.parametrize(

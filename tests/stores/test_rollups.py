@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tokentrail._measures import AMOUNTS, MEASURES, passes
 from tokentrail._query import Query, filters
 from tokentrail._records import FAILED, STATUSES, Record, from_us, to_us
-from tokentrail.stores import _sketches, open_store
+from tokentrail.stores import _sketches, open_store, sql
 from tokentrail.stores._cover import HOUR, LUNE, QUARTER, WIDTHS, cover
 from tokentrail.stores._delta import (
     ALL,
@@ -396,9 +396,17 @@ def test_the_days_of_every_zone_add_up_to_the_whole(filled: Any) -> None:
         assert days.method == ROLLUP, tz
 
 
-def test_percentiles_are_within_the_error_that_is_said(filled: Any) -> None:
+def test_few_calls_are_measured_exactly(filled: Any) -> None:
+    """Where there are few, percentiles come from the rows themselves."""
+    store, model = filled
+    few, exact = store.spans(filters(status="success")), model.spans(filters(status="success"))
+    assert (few.method, few.error, few.groups) == (ROWS, 0.0, exact.groups)
+
+
+def test_percentiles_are_within_the_error_that_is_said(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sketches find every duration within 2.5 %."""
     store, model = filled
+    monkeypatch.setattr(sql, "FEW", 0)
     rough, exact = store.spans(filters(status="success")), model.spans(filters(status="success"))
     assert (rough.method, rough.error, exact.error) == (ROLLUP, _sketches.ERROR, 0.0)
     for one, other in zip(rough.groups[None], exact.groups[None], strict=True):
