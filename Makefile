@@ -10,13 +10,16 @@ FLOORS := .venv-floors
 VERSIONS := 1.98.1 1.106.2
 DOORS := tests/litellm_scenes tests/test_litellm_*.py tests/test_langchain_*.py tests/test_two_doors.py
 
+# ALONE=1 tries once more what failed, one test at a time.
+HOW := $(if $(ALONE),--last-failed --last-failed-no-failures none,-n auto --dist loadfile)
+
 .PHONY: demo test test-openapi test-floors test-versions test-providers test-proxy litellm-page soak check bench clean
 
 demo: $(STAMP)
 	$(BIN)/tokentrail demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest $(HOW)
 
 # The HTTP API against its own OpenAPI document; some minutes.
 test-openapi: $(STAMP)
@@ -25,12 +28,12 @@ test-openapi: $(STAMP)
 
 # The doors on the oldest LiteLLM and LangChain that pyproject.toml allows.
 test-floors: $(FLOORS)/.installed
-	$(FLOORS)/bin/python -m pytest -n auto --dist loadfile $(DOORS)
+	$(FLOORS)/bin/python -m pytest $(HOW) $(DOORS)
 
 # LiteLLM's door on versions between the oldest and the newest; by hand, it takes minutes.
 test-versions: $(VERSIONS:%=.venv-versions/%/.installed)
 	for version in $(VERSIONS); do \
-		.venv-versions/$$version/bin/python -m pytest -n auto --dist loadfile tests/litellm_scenes tests/test_litellm_*.py || exit 1; \
+		.venv-versions/$$version/bin/python -m pytest $(HOW) tests/litellm_scenes tests/test_litellm_*.py || exit 1; \
 	done
 
 # docs/litellm-scenarios.md, from the table that the tests assert.
@@ -39,11 +42,11 @@ litellm-page: $(STAMP)
 
 # LangChain's provider packages, a dozen of them, in an environment of their own.
 test-providers: $(PROVIDERS)/.installed
-	$(PROVIDERS)/bin/python -m pytest -n auto --dist loadfile tests/providers
+	$(PROVIDERS)/bin/python -m pytest $(HOW) tests/providers
 
 # `proxy_handler` in a LiteLLM proxy.
 test-proxy: $(PROXY)/.installed
-	$(PROXY)/bin/python -m pytest tests/proxy
+	$(PROXY)/bin/python -m pytest $(HOW) tests/proxy
 
 # Ten thousand calls of every kind, fifty at a time; the suite has a few hundred.
 soak: $(STAMP)
