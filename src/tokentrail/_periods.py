@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -63,16 +64,18 @@ def _by_clock(start_us: int, step: int, zone: ZoneInfo) -> Iterator[int]:
     edge = start_us - (start_us + offset) % step
     if _offset(edge, zone) != offset:
         edge = max(edge, _transition(edge, start_us, zone))
+    if zone.utcoffset(None) is not None:  # it never changes
+        yield from count(edge, step)
+    offset = _offset(edge, zone)
     while True:
         yield edge
-        offset = _offset(edge, zone)
         following = edge + step - (edge + offset) % step
-        if _offset(following, zone) != offset:
-            change = _transition(edge, following, zone)
-            # A change of a whole number of steps keeps the rhythm; another one cuts the period short.
-            if (_offset(following, zone) - offset) % step:
-                following = change
-        edge = following
+        then = _offset(following, zone)
+        # A change of a whole number of steps keeps the rhythm; another one cuts the period short.
+        if (then - offset) % step:
+            following = _transition(edge, following, zone)
+            then = _offset(following, zone)
+        edge, offset = following, then
 
 
 def _transition(before: int, after: int, zone: ZoneInfo) -> int:

@@ -403,6 +403,26 @@ def test_few_calls_are_measured_exactly(filled: Any) -> None:
     assert (few.method, few.error, few.groups) == (ROWS, 0.0, exact.groups)
 
 
+def test_a_series_of_more_pieces_than_one_statement_takes(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path / 'many.db'}")
+    days = (0, 899, *range(397, 404), *range(663, 670))  # where 2,000 pieces of 5 or 3 a day are over
+    calls: list[Record] = [
+        {"id": f"call-{day:03}-{quarter:02}", "finality": 2, "status": "success", "total_tokens": 1}
+        | {"started_at": NEW_YEAR + day * DAY_US + quarter * WIDTHS[QUARTER]}
+        for day in days
+        for quarter in range(96)
+    ]
+    store.append(calls)
+    model = MemoryStore()
+    model.append(calls)
+    for tz in ("Asia/Kathmandu", "Asia/Kolkata"):
+        asked = Query(("calls", "total_tokens", "last_started_at"), granularity="day").where(tz=tz)
+        found = store.aggregate(asked)
+        assert found.method == ROLLUP
+        assert found == model.aggregate(asked)
+    store.close()
+
+
 def test_percentiles_are_within_the_error_that_is_said(filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sketches find every duration within 2.5 %."""
     store, model = filled

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from tokentrail._measures import MEASURES, public
@@ -25,8 +27,11 @@ _COUNTS: Final = (
     "calls", "success_calls", "error_calls", "timeout_calls", "cancelled_calls", "abandoned_calls",
     "interrupted_calls", "cache_hit_calls",
 )  # fmt: skip
+_COUNTED: Final = (*_COUNTS, *_WHOLES, *_PARTS)
+"""Plain numbers, the same in public units."""
+_counted: Final[Callable[[Mapping[str, Any]], tuple[int | None, ...]]] = itemgetter(*_COUNTED)
 _SHARED: Final = (
-    *_COUNTS, *_WHOLES, *_PARTS, "billed_calls", "counted_calls", "priced_calls", "cost_usd", "duration_ms",
+    *_COUNTED, "billed_calls", "counted_calls", "priced_calls", "cost_usd", "duration_ms",
     "timed_calls", "paced_calls", "paced_tokens", "paced_ms",
 )  # fmt: skip
 
@@ -54,14 +59,16 @@ SUMMARY: Final = (
 NOTHING: Final[Mapping[str, Any]] = dict.fromkeys(AMOUNTS, 0)
 """A settled period without calls: nothing is unknown, so its sums are zero."""
 
+_OF: Final = {name: measure.of for name, measure in MEASURES.items() if measure.op == "sum"}
+"""Sum → the count of the calls it is over."""
+
 AmountsT = TypeVar("AmountsT", bound=Amounts)
 
 
 def settled(group: Mapping[str, Any]) -> dict[str, Any]:
     """A group in which a sum over no calls is zero; over calls of unknown value it stays unknown."""
-    return {
-        name: 0 if value is None and _is_over_nothing(name, group) else value for name, value in group.items()
-    }
+    unknown = [name for name, value in group.items() if value is None]
+    return {**group, **{name: 0 for name in unknown if name in _OF and group.get(_OF[name]) == 0}}
 
 
 def added(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -81,29 +88,24 @@ def _joined(operation: str, one: Any, other: Any) -> Any:
     return one + other
 
 
-def _is_over_nothing(name: str, group: Mapping[str, Any]) -> bool:
-    measure = MEASURES.get(name)
-    return measure is not None and measure.op == "sum" and group.get(measure.of) == 0
-
-
 def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> AmountsT:
     """The amounts of a settled group."""
-    plain: dict[str, Any] = {
-        name: public(name, group[name]) for name in (*_COUNTS, *_WHOLES, *_PARTS, "cost_usd")
-    }
-    return answer(
-        **plain,
+    cost = public("cost_usd", group["cost_usd"])
+    found = {
+        **dict(zip(_COUNTED, _counted(group), strict=True)),
         **_holes(group),
         **_averages(group),
-        success_rate=success_rate(group),
-        input_cost_usd=public("input_cost_usd", group["input_cost_usd"]),
-        output_cost_usd=public("output_cost_usd", group["output_cost_usd"]),
-        avg_cost_usd=over(public("cost_usd", group["cost_usd"]), group["priced_calls"]),
-        avg_time_to_first_token_ms=over(
+        "success_rate": success_rate(group),
+        "cost_usd": cost,
+        "input_cost_usd": public("input_cost_usd", group["input_cost_usd"]),
+        "output_cost_usd": public("output_cost_usd", group["output_cost_usd"]),
+        "avg_cost_usd": over(cost, group["priced_calls"]),
+        "avg_time_to_first_token_ms": over(
             public("time_to_first_token_ms", group["time_to_first_token_ms"]), group["first_token_calls"]
         ),
         **more,
-    )
+    }
+    return answer.model_validate(found)
 
 
 def last_of(group: Mapping[str, Any]) -> datetime | None:
@@ -175,10 +177,15 @@ def _holes(group: Mapping[str, Any]) -> dict[str, Any]:
 
 def coverage(group: Mapping[str, Any]) -> Coverage:
     """How much of the tokens and dollars of a group is known."""
-    return Coverage(
-        tokens=over(group["counted_calls"], group["billed_calls"]),
-        cost=over(group["priced_calls"], group["calls"]),
+    return _coverage(
+        over(group["counted_calls"], group["billed_calls"]), over(group["priced_calls"], group["calls"])
     )
+
+
+@lru_cache(maxsize=256)
+def _coverage(tokens: float | None, cost: float | None) -> Coverage:
+    """Most groups of an answer have the same one."""
+    return Coverage(tokens=tokens, cost=cost)
 
 
 def _averages(group: Mapping[str, Any]) -> dict[str, Any]:

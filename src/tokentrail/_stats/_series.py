@@ -22,16 +22,19 @@ def points(
     groups = ask(AMOUNTS, asked, by=fields, granularity=granularity)
     known = {(group["period"], *(group[name] for name in fields)): group for group in groups}
     keys, left_out = ([()], False) if by is None else _largest(groups, by, limit)
-    found = [
-        amounts(
-            Point,
-            known.get((period, *key), NOTHING),
-            bucket=from_us(period).astimezone(asked.zone),
-            key=key[0] if key else None,
-        )
-        for period in window(asked, granularity, [group["period"] for group in groups])
-        for key in keys
-    ]
+    gaps: dict[Any, Point] = {}
+    found = []
+    for period in window(asked, granularity, [group["period"] for group in groups]):
+        bucket = from_us(period).astimezone(asked.zone)
+        for key in keys:
+            group = known.get((period, *key), NOTHING)
+            if group is NOTHING and key in gaps:
+                found.append(gaps[key].model_copy(update={"bucket": bucket}))
+                continue
+            point = amounts(Point, group, bucket=bucket, key=key[0] if key else None)
+            if group is NOTHING:
+                gaps[key] = point
+            found.append(point)
     return found, left_out
 
 

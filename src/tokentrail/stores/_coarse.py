@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -13,7 +14,7 @@ from tokentrail._measures import MEASURES
 from tokentrail._query import Filters, Query, arrange
 from tokentrail.stores import _sketches
 from tokentrail.stores._compile import answer, merged, spans
-from tokentrail.stores._cover import cover
+from tokentrail.stores._cover import Piece, cover
 from tokentrail.stores._delta import USER, label_of, table_of, token_of
 from tokentrail.stores._lanes import column_of, known_of
 from tokentrail.stores._plan import DISTINCT, Plan, buckets, plan, plan_of_spans, span_of, tokens_of, within
@@ -21,7 +22,7 @@ from tokentrail.stores._sessions import sessions_in
 from tokentrail.stores.base import Counts
 
 MOST_PIECES: Final = 2_000
-"""Pieces of a cover in one statement."""
+"""Pieces of a cover in one statement, or a few more."""
 MANY_KEYS: Final = frozenset((USER,))
 """Dimensions with so many keys that only those that are shown are added up in full."""
 
@@ -37,7 +38,9 @@ def coarse(connection: Connection, query: Query) -> list[dict[str, Any]] | None:
     measures = tuple(name for name in query.measures if MEASURES[name].op != "distinct")
     names = query.by if query.granularity is None else ("period", *query.by)
     beside = _beside(connection, found, query, measures)
-    groups = merged([_counted(connection, found, query, measures, beside), beside], names, measures)
+    groups = _counted(connection, found, query, measures, beside)
+    if beside:
+        groups = merged([groups, beside], names, measures)
     if not names:
         groups = [_total(connection, query, groups)]
     return arrange(groups, query)
@@ -75,23 +78,33 @@ def _counted(
     if keys is None and found.dimension in MANY_KEYS and not found.beginnings:
         among = _foremost(connection, found, query, beside)
     sums = [name for name in measures if MEASURES[name].op in ("count", "sum")]
-    lanes = list(dict.fromkeys(["calls", *sums, *(known_of(name) for name in sums if _is_sum(name))]))
+    lanes = list(dict.fromkeys([*sums, "calls", *(known_of(name) for name in sums if _is_sum(name))]))
     rows = _read(connection, found, lanes, among=among)
     extremes = [name for name in measures if name not in sums]
     ends = _read(connection, found, extremes, among=among, signed=False) if extremes else {}
-    groups = _names(connection, found, rows)
-    shown = []
+    names = _names(connection, found, rows)
+    calls, unknown = lanes.index("calls"), _unknown(sums, lanes)
+    groups = []
     for place, counters in rows.items():
-        known = dict(zip(lanes, counters, strict=True))
-        if not known["calls"]:
+        if not counters[calls]:
             continue
-        known |= zip(extremes, ends.get(place, ()), strict=bool(ends))
         group: dict[str, Any] = {"period": found.beginnings[place[0]]} if found.beginnings else {}
-        group |= zip(query.by, groups[place[1]], strict=True)
-        for name in measures:
-            group[name] = None if _is_sum(name) and not known[known_of(name)] else known[name]
-        shown.append(group)
-    return shown
+        group |= zip(query.by, names[place[1]], strict=True)
+        group |= zip(sums, counters, strict=False)  # what else was read only says how much is known
+        group |= zip(extremes, ends.get(place, ()), strict=bool(ends))
+        for index, over_none in unknown.items():
+            if not counters[index]:
+                group |= over_none
+        groups.append(group)
+    return groups
+
+
+def _unknown(sums: Sequence[str], lanes: Sequence[str]) -> dict[int, dict[str, None]]:
+    """Place of a counter → the sums that are unknown where it is zero."""
+    found: dict[int, dict[str, None]] = {}
+    for name in filter(_is_sum, sums):
+        found.setdefault(lanes.index(known_of(name)), {})[name] = None
+    return found
 
 
 def _is_sum(name: str) -> bool:
@@ -177,7 +190,8 @@ def coarse_spans(
         return None
     totals: dict[Any, list[int]] = {}
     names = list(_numbers(found.keys))
-    cells = _rows(connection, found, "usage_sketch", "c.sign, u.durations, u.firsts", "", None)
+    blobs_of = "c.sign, u.durations, u.firsts"
+    cells = _rows(connection, found, _pieces(found), "usage_sketch", blobs_of, "", None)
     for _, number, sign, *blobs in cells:
         pair = totals.setdefault(names[number], [0, 0])
         for index, blob in enumerate(blobs):
@@ -208,20 +222,50 @@ def _read(
     """Counters by period and group; extremes with `signed=False`."""
     table, _ = table_of(found.dimension)
     postgres = connection.dialect.name == "postgresql"
-    shown = []
-    for name in names:
-        op = MEASURES[name].op if name in MEASURES else "sum"
-        column = f"u.{column_of(name)}"
-        if op in ("min", "max"):
-            shown.append(f"{op}({column})")
-        else:
-            total = f"sum(c.sign * {column})"
-            shown.append(f"CAST({total} AS BIGINT)" if postgres else total)
-    rows = _rows(connection, found, table, ", ".join(shown), "GROUP BY 1, 2", among, signed=signed)
+    together = ", ".join(_over_cells(name, postgres=postgres) for name in names)
+    apart = ", ".join(f"u.{column_of(name)}" for name in names)
+    several, single = _apart(found, _pieces(found, signed=signed))
+    rows = _rows(connection, found, several, table, together, "GROUP BY 1, 2", among)
+    rows += _rows(connection, found, single, table, apart, "", among)
     if found.keys is None:
         return {(bucket, key): values for bucket, key, *values in rows if values[0] is not None}
     groups = {number: group for group, number in _numbers(found.keys).items()}
     return {(bucket, groups[number]): values for bucket, number, *values in rows}
+
+
+def _over_cells(name: str, *, postgres: bool) -> str:
+    op = MEASURES[name].op if name in MEASURES else "sum"
+    if op in ("min", "max"):
+        return f"{op}(u.{column_of(name)})"
+    total = f"sum(c.sign * u.{column_of(name)})"
+    return f"CAST({total} AS BIGINT)" if postgres else total
+
+
+def _pieces(found: Plan, *, signed: bool = True) -> list[tuple[int, Piece]]:
+    """(number of the period, piece of it) of all that is made of whole cells."""
+    return [
+        (bucket, piece)
+        for bucket, start, end in buckets(found)
+        for piece in cover(start, end, found.finest, signed=signed)
+    ]
+
+
+def _apart(
+    found: Plan, pieces: Sequence[tuple[int, Piece]]
+) -> tuple[list[tuple[int, Piece]], list[tuple[int, Piece]]]:
+    """Pieces that have to be added up, and those that are all of their period, and one cell a group.
+
+    Most series consist of the latter; sorting them to add them up costs more than reading them.
+    """
+    if found.keys is not None and len(found.keys) != len(_numbers(found.keys)):
+        return list(pieces), []
+    many = Counter(bucket for bucket, _ in pieces)
+    together: list[tuple[int, Piece]] = []
+    single: list[tuple[int, Piece]] = []
+    for bucket, piece in pieces:
+        alone = many[bucket] == 1 and piece.sign == 1 and piece.high - piece.low == 1
+        (single if alone else together).append((bucket, piece))
+    return together, single
 
 
 def _numbers(keys: dict[int, Any]) -> dict[Any, int]:
@@ -231,19 +275,13 @@ def _numbers(keys: dict[int, Any]) -> dict[Any, int]:
 def _rows(
     connection: Connection,
     found: Plan,
+    pieces: Sequence[tuple[int, Piece]],
     table: str,
     shown: str,
     group_by: str,
     among: Collection[int] | None,
-    *,
-    signed: bool = True,
 ) -> list[Any]:
-    """(number of the period, number of the group or key, …) of the cells of a plan."""
-    pieces = [
-        (bucket, *piece)
-        for bucket, start, end in buckets(found)
-        for piece in cover(start, end, found.finest, signed=signed)
-    ]
+    """(number of the period, number of the group or key, …) of some cells of a plan."""
     where = ["u.level = c.level", "u.period >= c.low", "u.period < c.high"]
     if table != "usage_sketch":
         where.append(f"u.dimension = {found.dimension}")
@@ -252,21 +290,32 @@ def _rows(
         if not found.keys:
             return []
         numbers = _numbers(found.keys)
-        values = _values((key, numbers[group]) for key, group in found.keys.items())
-        named, group = f", named(key, name) AS (VALUES {values})", "n.name"
+        names = _values((key, numbers[group]) for key, group in found.keys.items())
+        named, group = f", named(key, name) AS (VALUES {names})", "n.name"
         where.append("n.key = u.key")
     if among is not None:
         where.append(f"u.key IN ({', '.join(map(str, sorted(among))) or 'NULL'})")
     tables = f"cover AS c CROSS JOIN {table} AS u" + (" CROSS JOIN named AS n" if named else "")
     rows: list[Any] = []
-    for begin in range(0, len(pieces), MOST_PIECES):
-        chunk = _values(pieces[begin : begin + MOST_PIECES])
+    for chunk in _chunks(pieces):
+        values = _values((bucket, *piece) for bucket, piece in chunk)
         rows += connection.exec_driver_sql(
             # As text: hundreds of parameters cost more than the question. All of it are integers of ours.
-            f"WITH cover(bucket, sign, level, low, high) AS (VALUES {chunk}){named} "  # noqa: S608
+            f"WITH cover(bucket, sign, level, low, high) AS (VALUES {values}){named} "  # noqa: S608
             f"SELECT c.bucket, {group}, {shown} FROM {tables} WHERE {' AND '.join(where)} {group_by}"
-        )
+        ).fetchall()
     return rows
+
+
+def _chunks(pieces: Sequence[tuple[int, Piece]]) -> Iterator[Sequence[tuple[int, Piece]]]:
+    """Pieces for one statement each; those of one period stay together, for they are added up."""
+    begin = 0
+    while begin < len(pieces):
+        end = begin + MOST_PIECES
+        while end < len(pieces) and pieces[end][0] == pieces[end - 1][0]:
+            end += 1
+        yield pieces[begin:end]
+        begin = end
 
 
 def _values(rows: Iterable[Sequence[int]]) -> str:
