@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokentrail._cli import options
 from tokentrail._cli.ledger import opened
 from tokentrail._cli.progress import progress
+from tokentrail._cli.show import put_json
+
+if TYPE_CHECKING:
+    from tokentrail._settings import Settings
 
 PIPE = "-"
 
 
+@options.asking
 def export(
     kind: Annotated[
         str,
@@ -34,37 +39,20 @@ def export(
             show_default="in files, not in pipes",
         ),
     ] = None,
-    database: options.Database = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = "UTC",
-    model: options.Model = None,
-    provider: options.Provider = None,
-    user: options.User = None,
-    session: options.Session = None,
-    client: options.Client = None,
-    call_type: options.CallType = None,
-    status: options.Status = None,
-    tag: options.Tag = None,
+    *,
+    settings: Settings,
+    asked: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Rows as CSV, JSON lines or Parquet, to a file or a pipe."""
-    asked = options.filters(
-        since,
-        until,
-        tz,
-        model=model,
-        provider=provider,
-        user_id=user,
-        session_id=session,
-        client_id=client,
-        call_type=call_type,
-        status=status,
-        tag=tag,
-    )
     marked = path != PIPE if bom is None else bom
-    with opened(options.settings_for(database)) as questions, progress(questions, asked, limit) as tell:
+    with opened(settings) as questions, progress(questions, asked, limit) as tell:
         done = questions.export(kind, path, format, limit=limit, bom=marked, progress=tell, **asked)
-    if path != PIPE:
+    if as_json and path != PIPE:
+        put_json(
+            "export", export={"kind": kind, "path": str(done.path), "format": done.format, "rows": done.rows}
+        )
+    elif path != PIPE:
         typer.echo(
             f"{done.rows:,} row{'' if done.rows == 1 else 's'} in {done.path} ({done.format})", err=True
         )

@@ -13,6 +13,7 @@ from tokentrail._cli.show import COUNT, DOLLARS, TEXT, TIME, Show, put_json, wri
 from tokentrail.errors import QueryError
 
 if TYPE_CHECKING:
+    from tokentrail._settings import Settings
     from tokentrail._stats._reprice import Repriced, Repricing
 
 _COLUMNS: Final = (
@@ -27,6 +28,7 @@ _COLUMNS: Final = (
 """Title, attribute of `Repriced`, kind."""
 
 
+@options.asking
 def reprice(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; write nothing.")] = False,
     forget: Annotated[
@@ -35,35 +37,13 @@ def reprice(
     update: Annotated[
         bool, typer.Option("--update-prices", help="Fetch the newest price list first, from the network.")
     ] = False,
-    database: options.Database = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = "UTC",
-    model: options.Model = None,
-    provider: options.Provider = None,
-    user: options.User = None,
-    session: options.Session = None,
-    client: options.Client = None,
-    call_type: options.CallType = None,
-    status: options.Status = None,
-    tag: options.Tag = None,
-    as_json: options.AsJson = False,
+    *,
+    settings: Settings,
+    asked: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Price stored calls anew, with today's lists and your own prices, at each call's own time."""
-    asked = options.filters(
-        since,
-        until,
-        tz,
-        model=model,
-        provider=provider,
-        user_id=user,
-        session_id=session,
-        client_id=client,
-        call_type=call_type,
-        status=status,
-        tag=tag,
-    )
-    with opened(options.settings_for(database)) as questions, progress(questions, asked) as tell:
+    with opened(settings) as questions, progress(questions, asked) as tell:
         if update:
             questions.update_prices()
         done = questions.reprice(dry_run=dry_run, forget=forget, progress=tell, **asked)
