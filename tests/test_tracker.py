@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tokentrail._tracker import Tracker
+from tokentrail._tracker import Tracker, get_tracker, set_tracker
 from tokentrail.errors import ConfigurationError
 
 CASES = {
@@ -510,3 +510,140 @@ def test_a_wrong_url_warns_once_and_loses_nothing(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     tracker.close(1)
     assert b"".join(file.read_bytes() for file in (tmp_path / "data").rglob("*.seg")).count(b'"status"') == 3
+
+
+# --- what a call is known by ---------------------------------------------------------------------
+
+TOLD: dict[str, Any] = {
+    "request_id": "mine", "response_id": "r", "operation_id": "o", "attempt": 2, "attempt_kind": "retry",
+    "parent_id": "p", "trace_id": "t", "organization_id": "org", "project_id": "pro", "client_id": "c",
+    "user_id": "u", "agent_id": "a", "session_id": "s", "run_id": "n", "step_id": "e", "message_id": "m",
+    "tags": ["beta"], "attributes": {"team": 7}, "call_type": "rerank", "provider": "cohere",
+    "requested_model": "alias", "is_streaming": True, "is_byok": True, "finish_reason": "stop",
+    "params": {"temperature": 0.5, "max_tokens": 9}, "message_count": 1, "input_count": 2,
+    "tool_use_count": 3, "tool_result_count": 4, "tool_call_count": 5, "request_bytes": 6,
+    "response_bytes": 7, "billing_plan_type": "pro", "billing_cost_source": "quota",
+    "billing_customer_id": "cus",
+}  # fmt: skip
+
+
+def test_what_was_told_of_a_call_is_in_its_row(tracker: Tracker) -> None:
+    """Ids, for whom, what kind, sizes, counts, settings and billing come back as they were told."""
+    call_id = tracker.start(model="rerank-v3", **TOLD)
+    tracker.finish(call_id)
+    row = tracker.get(call_id)
+    assert {name: getattr(row, name) for name in TOLD} == TOLD
+    assert row.id == call_id != row.request_id
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "chat",
+        "completion",
+        "responses",
+        "embedding",
+        "rerank",
+        "image",
+        "audio",
+        "agent_step",
+        "summarization",
+    ],
+)
+def test_a_call_is_of_any_kind(tracker: Tracker, kind: str) -> None:
+    """The usual kinds, and a word of one's own, can be asked for."""
+    tracker.finish(tracker.start(model="m", call_type=kind))
+    tracker.finish(tracker.start(model="m", call_type="another"))
+    assert [row.call_type for row in tracker.stats.calls(call_type=kind).items] == [kind]
+
+
+def test_an_embedding_keeps_what_it_was_for(tracker: Tracker) -> None:
+    """The query and the knowledge base have no column; they are kept, and exported under their names."""
+    call_id = tracker.record(
+        model="e", call_type="embedding", input_count=2, query_text="what", knowledge_base_id="kb"
+    )
+    row = tracker.get(call_id)
+    assert (row.call_type, row.input_count) == ("embedding", 2)
+    assert row.attributes == {"query_text": "what", "knowledge_base_id": "kb"}
+
+
+def test_the_model_that_answers_may_be_told_late(tracker: Tracker) -> None:
+    """The model asked for is kept beside the one that answered, whenever that is known."""
+    call_id = tracker.start(model="alias", provider="router")
+    tracker.progress(call_id, model="gpt-4o")
+    assert (tracker.get(call_id).model, tracker.get(call_id).requested_model) == ("gpt-4o", "alias")
+    tracker.finish(call_id, model="gpt-4o-2024-08-06", provider="openai")
+    row = tracker.get(call_id)
+    assert (row.provider, row.model, row.requested_model) == ("openai", "gpt-4o-2024-08-06", "alias")
+
+
+def test_a_failure_keeps_its_tokens_and_cuts_its_text(tracker: Tracker) -> None:
+    """The class of the exception, a message of bounded length, and the usage so far."""
+    call_id = tracker.start(model="m")
+    tracker.progress(call_id, usage={"prompt_tokens": 7, "completion_tokens": 2})
+    tracker.fail(call_id, ValueError("x" * 100_000))
+    row = tracker.get(call_id)
+    assert (row.status, row.error_type, row.total_tokens) == ("error", "ValueError", 9)
+    assert len(row.error_message) < 10_000
+
+
+def test_running_calls_come_newest_first(tracker: Tracker) -> None:
+    """With the fields of the old list; a call that ended is found in the store."""
+    first = tracker.start(model="gpt-4o", provider="openai", request_id="one", message_count=3)
+    second = tracker.start(model="m")
+    assert [row.id for row in tracker.active()] == [second, first]
+    row = tracker.active(provider="OPEN*")[0]
+    assert {"status", "start_time", "duration_ms", "request_size", "user_id", "tool_calls"} <= set(row)
+    assert (row.request_id, row.qualified_model, row.message_count) == ("one", "openai:gpt-4o", 3)
+    assert tracker.get(first).status == "running"
+    tracker.finish(first)
+    assert (tracker.get(first).status, tracker.get("nobody")) == ("success", None)
+
+
+def test_progress_wakes(tracker: Tracker) -> None:
+    """Tokens told while running, and the first of them, are changes to wait for."""
+    call_id = tracker.start(model="m", is_streaming=True)
+    for told in ({"first_token": True}, {"usage": {"prompt_tokens": 7}}):
+        before = tracker.version
+        tracker.progress(call_id, **told)
+        assert tracker.wait_for_change(before, timeout=0) > before
+
+
+def test_recent_calls_have_numbers(tracker: Tracker) -> None:
+    """Newest first, so many, and only those after a number already seen."""
+    for number in range(5):
+        call_id = tracker.start(model=str(number))
+        tracker.fail(call_id, "boom") if number % 2 else tracker.finish(call_id)
+    for recent, models in ((tracker.recent_traces, "43210"), (tracker.recent_errors, "31")):
+        rows = recent()
+        assert "".join(row.model for row in rows) == models
+        assert [row.seq for row in rows] == sorted({row.seq for row in rows}, reverse=True)
+        assert recent(limit=1) == rows[:1] == recent(since=rows[1].seq)
+
+
+def test_trackers_are_apart(caplog: pytest.LogCaptureFixture) -> None:
+    """Each has its own calls and logger; the shared default can be replaced and taken back."""
+    mine = Tracker("memory://", summary_interval=1, logger=logging.getLogger("mine"))
+    other = Tracker("memory://", summary_interval=0)
+    previous = set_tracker(mine)
+    try:
+        with caplog.at_level(logging.INFO, "mine"):
+            get_tracker().finish(get_tracker().start(model="m"))
+        assert (mine.stats.overview().calls, other.stats.overview().calls) == (1, 0)
+        assert [record.name for record in caplog.records] == ["mine"]
+    finally:
+        assert set_tracker(previous) is mine
+        mine.close()
+        other.close()
+
+
+def test_the_default_database_is_in_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an address, calls are kept in the user's data directory, never in the package."""
+    monkeypatch.delenv("TOKENTRAIL_DATABASE_URL", raising=False)
+    monkeypatch.setenv("TOKENTRAIL_DATA_DIR", str(tmp_path))
+    with Tracker() as tracker:
+        assert tracker.database_url == f"sqlite:///{tmp_path}/usage.db"
+        tracker.finish(tracker.start(model="m"))
+    assert (tmp_path / "usage.db").is_file()

@@ -476,3 +476,21 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tokentrail\[server\]'"):
         __import__("tokentrail.server")
+
+
+async def test_conversations_over_http(tmp_path: Path) -> None:
+    """Messages, their details and the analysis of a session; one that nobody knows is 404."""
+    with Tracker(f"sqlite:///{tmp_path}/usage.db") as tracker:
+        message = tracker.record_message("hello", session_id="s", user_id="u")
+        tracker.record(model="m", session_id="s", message_id=message, usage={"total_tokens": 5})
+        tracker.flush()
+        async with client_of(create_app(tracker, token=TOKEN)) as client:
+            page = (await client.get(f"{API}/messages")).json()
+            assert [item["id"] for item in page["items"]] == [message]
+            details = (await client.get(f"{API}/messages/{message}/details")).json()
+            analysis = (await client.get(f"{API}/sessions/s/analysis")).json()
+            assert details["message"]["id"] == message
+            assert [call["message_id"] for call in details["llm_calls"]] == [message]
+            assert analysis["found"] is True
+            for path in ("messages/nobody/details", "sessions/nobody/analysis"):
+                assert (await client.get(f"{API}/{path}")).status_code == 404
