@@ -116,9 +116,9 @@ def test_many_listeners_leave_nothing_behind(tracker: Tracker) -> None:
     app = create_app(tracker, token=TOKEN)
     feed = app.state.feed
     with Serving(app) as serving:
-        for _ in range(3):
-            listeners = [Listener(serving) for _ in range(20)]
-            eventually(lambda: feed.listeners == 20)
+        for _ in range(2):
+            listeners = [Listener(serving) for _ in range(10)]
+            eventually(lambda: feed.listeners == 10)
             call_id = tracker.start(model="seen by all")
             for listener in listeners:
                 eventually(partial(_shows, listener, ["seen by all"]))

@@ -14,6 +14,7 @@ from tokentrail._cli.export import export
 from tokentrail._cli.prices import prices, reprice
 from tokentrail._cli.reports import report
 from tokentrail._cli.show import Show, put_json
+from tokentrail._cli.tokens import token
 from tokentrail._cli.user import user
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ app.command()(export)
 app.command()(reprice)
 app.add_typer(prices, name="prices")
 app.add_typer(budget, name="budget")
+app.add_typer(token, name="token")
 app.add_typer(user, name="user")
 
 

@@ -17,6 +17,8 @@ from typing import Final
 
 from tokentrail.errors import ConfigurationError
 from tokentrail.server._access import EVERYTHING, Access
+from tokentrail.server._private import read_private, write_beside
+from tokentrail.server._tokens import NamedTokens, digest
 
 TOKEN_FILE: Final = "server-token"  # noqa: S105  a name, not a secret
 LONG_ENOUGH: Final = 43
@@ -34,7 +36,6 @@ def token_of(data_dir: Path) -> str:
     """
     path = data_dir / TOKEN_FILE
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
         return _read(path)
     except OSError as error:
@@ -47,13 +48,7 @@ def _create(path: Path) -> None:
     """Make the file whole or not at all: a second server may be starting at this moment."""
     if path.exists() or path.is_symlink():
         return
-    whole = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, secrets.token_urlsafe(32).encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    whole = write_beside(path, secrets.token_urlsafe(32))
     try:
         os.link(whole, path)
     except FileExistsError:
@@ -63,18 +58,10 @@ def _create(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    with os.fdopen(descriptor, encoding="ascii") as file:
-        if os.fstat(descriptor).st_mode & 0o077:
-            raise ConfigurationError(f"{path} can be read by others. Delete it; a new one will be made.")
-        token = file.read().strip()
+    token = read_private(path, "Delete it; a new one will be made.").strip()
     if len(token) < LONG_ENOUGH:
         raise ConfigurationError(f"{path} holds no token. Delete it; a new one will be made.")
     return token
-
-
-def _digest(secret: bytes) -> bytes:
-    return hashlib.sha256(secret).digest()
 
 
 # --- one-time links ------------------------------------------------------------------------------
@@ -83,7 +70,7 @@ def _digest(secret: bytes) -> bytes:
 def sign_link(token: str, now: float) -> str:
     """A code that opens one browser session, once, within `LINK_SECONDS`; it does not tell the token."""
     told = f"{int(now) + LINK_SECONDS}.{secrets.token_urlsafe(16)}"
-    return f"{told}.{_signature(_digest(token.encode()), told)}"
+    return f"{told}.{_signature(digest(token.encode()), told)}"
 
 
 def _signature(key: bytes, told: str) -> str:
@@ -98,25 +85,33 @@ class Keyring:
 
     Args:
         tokens: token → what its holder may do.
+        kept: digest → likewise, as it is at the moment.
         now: the clock, in seconds since the epoch.
 
     Raises:
         ConfigurationError: there is no token, or an empty one.
     """
 
-    def __init__(self, tokens: Mapping[str, Access], *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, Access],
+        *,
+        kept: Callable[[], Mapping[bytes, Access]] = dict,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         if not tokens or not all(token.strip() for token in tokens):
             raise ConfigurationError("token: it is empty. Leave it out, and one is made and kept for you.")
-        self._accesses = {_digest(token.encode()): access for token, access in tokens.items()}
+        self._accesses = {digest(token.encode()): access for token, access in tokens.items()}
+        self._kept = kept
         self._now = now
         self._used: dict[str, float] = {}
         self._sessions: dict[bytes, tuple[float, Access]] = {}
 
     def by_token(self, presented: bytes) -> Access | None:
         """Whose token this is. Every known digest is compared, so that time tells nothing."""
-        digest, found = _digest(presented), None
-        for known, access in self._accesses.items():
-            if hmac.compare_digest(known, digest):
+        theirs, found = digest(presented), None
+        for known, access in {**self._kept(), **self._accesses}.items():
+            if hmac.compare_digest(known, theirs):
                 found = access
         return found
 
@@ -135,7 +130,7 @@ class Keyring:
             return None
         if name not in cookies:
             return None
-        expires, access = self._sessions.get(_digest(cookies[name].value.encode()), (0.0, None))
+        expires, access = self._sessions.get(digest(cookies[name].value.encode()), (0.0, None))
         return access if expires > self._now() else None
 
     def redeem(self, code: str) -> str | None:
@@ -164,12 +159,12 @@ class Keyring:
         while len(self._sessions) >= _MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         secret = secrets.token_urlsafe(32)
-        self._sessions[_digest(secret.encode())] = (now + SESSION_SECONDS, access)
+        self._sessions[digest(secret.encode())] = (now + SESSION_SECONDS, access)
         return secret
 
 
 def keyring(token: str | None, tokens: Mapping[str, Access] | None, data_dir: Path) -> Keyring:
-    """The keys of a server: what was given, else the token that is kept in the data directory.
+    """The keys of a server: what was given, else the tokens that are kept in the data directory.
 
     Raises:
         ConfigurationError: a token is empty, or the file cannot be used.
@@ -177,4 +172,6 @@ def keyring(token: str | None, tokens: Mapping[str, Access] | None, data_dir: Pa
     given = dict(tokens or {})
     if token is not None:
         given[token] = EVERYTHING
-    return Keyring(given or {token_of(data_dir): EVERYTHING})
+    if given:
+        return Keyring(given)
+    return Keyring({token_of(data_dir): EVERYTHING}, kept=NamedTokens(data_dir).accesses)
