@@ -188,6 +188,15 @@ def test_a_session_of_one_owner_holds_nothing_of_another(tracker: Tracker) -> No
     assert (one["start_time"], one["last_activity"]) == (START, START)
 
 
+def test_a_session_outlives_its_pruned_calls(tracker: Tracker) -> None:
+    """Its sums and times are kept beside the calls."""
+    play(tracker, 2, session_id="old")
+    tracker.flush()
+    tracker.stats._opened().prune(START + timedelta(days=1))
+    (old,) = tracker.stats.export_rows("sessions")
+    assert (old["session_id"], old["last_activity"]) == ("old", START + timedelta(seconds=1))
+
+
 def test_kinds_take_their_own_calls(tracker: Tracker) -> None:
     """An embedding is no LLM call, an error is both; a filter of the asker's narrows each."""
     play(tracker, 2)

@@ -128,22 +128,27 @@ def sessions(store: Store, asked: Filters) -> Iterator[Sequence[Session]]:
         names = tuple(Exact(group["session_id"]) for group in page)
         # Another owner's session may have the same name: nothing of it is in this one.
         owned = {name: wanted for name, wanted in asked.wanted.items() if name in OWNERS}
-        yield _session_rows(store, names, Filters(wanted={**owned, "session_id": names}), active_since)
+        these = Filters(wanted={**owned, "session_id": names})
+        spans = {group["session_id"]: group for group in page}
+        if owned and names:
+            times = Query(("first_started_at", "last_started_at"), by=("session_id",), filters=these)
+            spans |= {group["session_id"]: group for group in store.aggregate(times)}
+        yield _session_rows(store, spans, these, active_since)
 
 
-def _session_rows(store: Store, names: Sequence[str], these: Filters, active_since: int) -> list[Session]:
+def _session_rows(
+    store: Store, spans: Mapping[str, Mapping[str, Any]], these: Filters, active_since: int
+) -> list[Session]:
     from tokentrail.models import Message, SessionActivity
 
-    if not names:
+    if not spans:
         return []
-    times = Query(("first_started_at", "last_started_at"), by=("session_id",), filters=these)
-    spans = {group["session_id"]: group for group in store.aggregate(times)}
     users, agents = (_most_frequent(store, these, field) for field in ("user_id", "agent_id"))
     messages = {row[0]: row[1] for row in store.tally(Message, these, ("session_id",))}
     told = {row.session_id: row for row in store.beside(SessionActivity, these, limit=PAGE)}
     rows = []
-    for name in names:
-        about, span = told.get(name), spans[name]
+    for name, span in spans.items():
+        about = told.get(name)
         rows.append(
             Session(
                 session_id=name,

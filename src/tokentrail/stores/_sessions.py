@@ -22,6 +22,8 @@ SESSIONS: Final = sa.table(
 )
 _FIRST: Final = SESSIONS.c.first_started_at
 _LAST: Final = SESSIONS.c.last_started_at
+_KNOWN: Final = NARROW.extremes
+"""What is known of every session: each has a call, and each call a start."""
 
 
 def sessions_in(connection: Connection, filters: Filters) -> int:
@@ -42,16 +44,16 @@ def page_of_sessions(
     """See `Store.sessions`."""
     name, sign = session_order(order)
     value = _shown(name)
-    place: list[ColumnElement[Any]] = [value.asc() if sign > 0 else value.desc()]
+    place = value.asc() if sign > 0 else value.desc()
     where = _passing(connection, filters)
     if active_since is not None:
         where.append(active_since <= _LAST)
     if after is not None:
-        where.append(_after(value, sign, *after))
+        where.append(_after(name, value, sign, *after))
     asked = (
         sa.select(SESSIONS.c.session_id, *(_shown(each).label(each) for each in AMOUNTS))
         .where(*where)
-        .order_by(place[0].nulls_last(), SESSIONS.c.session_id)
+        .order_by(place if name in _KNOWN else place.nulls_last(), SESSIONS.c.session_id)
         .limit(limit)
     )
     return [dict(row) for row in connection.execute(asked).mappings()]
@@ -94,9 +96,13 @@ def _shown(name: str) -> ColumnElement[Any]:
     return sa.case((SESSIONS.c[column_of(known_of(name))] > 0, column))
 
 
-def _after(value: ColumnElement[Any], sign: int, last: int | None, session_id: str) -> ColumnElement[bool]:
+def _after(
+    name: str, value: ColumnElement[Any], sign: int, last: int | None, session_id: str
+) -> ColumnElement[bool]:
     later = SESSIONS.c.session_id > session_id
     if last is None:
         return sa.and_(value.is_(None), later)
     beyond = value > last if sign > 0 else value < last
+    if name in _KNOWN:  # said so that an index leads to the page, however far down it is
+        return sa.and_(value >= last if sign > 0 else value <= last, sa.or_(beyond, later))
     return sa.or_(beyond, sa.and_(value == last, later), value.is_(None))
