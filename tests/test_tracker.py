@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tokentrail import _totals
 from tokentrail._tracker import Tracker, get_tracker, set_tracker
 from tokentrail.errors import ConfigurationError
 
@@ -647,3 +648,16 @@ def test_the_default_database_is_in_the_data_directory(
         assert tracker.database_url == f"sqlite:///{tmp_path}/usage.db"
         tracker.finish(tracker.start(model="m"))
     assert (tmp_path / "usage.db").is_file()
+
+
+def test_models_beyond_the_most_are_others(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that strangers send cost no more memory than so much, and no call is missing in the totals."""
+    monkeypatch.setattr(_totals, "MOST_LEAVES", 5)
+    for number in range(50):
+        tracker.record(model=f"made-up-{number}", provider="p", usage={"prompt_tokens": 1})
+    tracker.record(model="made-up-1", provider="p", usage={"prompt_tokens": 1})
+    totals = tracker.running_totals()
+    assert (totals["total_requests"], totals["total_input_tokens"]) == (51, 51)
+    assert len(totals["providers"]["p"]["models"]) == 5
+    assert totals["providers"]["p"]["models"]["made-up-1"]["total"]["requests"] == 2
+    assert totals["providers"]["other"]["rollup"]["total"]["requests"] == 45

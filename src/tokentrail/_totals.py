@@ -35,6 +35,9 @@ Leaves: TypeAlias = dict[Key, list[int]]
 """(provider, model, is_streaming) → the sums of a leaf, in the order of `_NAMES`."""
 
 UNKNOWN: Final = "unknown"
+OTHER: Final = "other"
+MOST_LEAVES: Final = 10_000
+"""Beyond so many, models met anew are added up as `other`: names may come from strangers, memory may not."""
 
 
 class Totals:
@@ -55,7 +58,7 @@ class Totals:
             else:
                 groups[key] = [record]
         for key, members in groups.items():
-            leaf = self._leaves.setdefault(key, [0] * _WIDTH)
+            leaf = self._leaf(key)
             _add(leaf, members, sign)
             leaf[_ERRORS] += sign * sum(map(FAILED.__contains__, _column(members, "status")))
             durations = [duration for duration in _column(members, "duration_us") if duration is not None]
@@ -65,6 +68,14 @@ class Totals:
                 dict.get, members, repeat("ended_at"), _column(members, "started_at")
             )
             leaf[_LAST] = max(leaf[_LAST], *moments)
+
+    def _leaf(self, key: Key) -> list[int]:
+        leaf = self._leaves.get(key)
+        if leaf is None:
+            if len(self._leaves) >= MOST_LEAVES:
+                key = (OTHER, OTHER, key[2])
+            leaf = self._leaves.setdefault(key, [0] * _WIDTH)
+        return leaf
 
     @classmethod
     def of_groups(cls, groups: Iterable[Mapping[str, Any]]) -> Totals:
