@@ -87,6 +87,15 @@ async def test_what_is_wrong_is_named(asker: httpx.AsyncClient, path: str, query
     assert answer.json()["detail"].partition(":")[0] in names
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("feedback", "GET, POST"), ("calls", "POST"), ("llm-calls/some-id", "GET")]
+)
+async def test_a_method_that_is_not_there(asker: httpx.AsyncClient, path: str, allowed: str) -> None:
+    """405 names all that are, also where they are routes of their own."""
+    answer = await asker.options(f"{API}/{path}")
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 async def test_limits_are_clamped_and_echoed(asker: httpx.AsyncClient) -> None:
     """Too much is taken for the most there is."""
     for text in ("20000", "1" + "0" * 20):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from tokentrail import __version__
 from tokentrail._tracker import Tracker
@@ -24,6 +25,7 @@ from tokentrail.server._page import OPEN, add_page
 from tokentrail.server._router import PREFIX, api
 
 HEALTHZ: Final = "/healthz"
+_METHODS: Final = ("GET", "POST")
 _ABOUT: Final = """What programs used of language models: the answers of `tokentrail.Stats`, over HTTP.
 
 Unknown is `null` and never zero; a total comes with its `coverage`. Money is US dollars, durations are
@@ -90,10 +92,19 @@ def _closing(ledger: Ledger) -> Any:
     return lifespan
 
 
-async def _explain_http(_: Request, error: Exception) -> Response:
+async def _explain_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(method for method in _METHODS if _has(request, method))
+    return problem(error.status_code, str(error.detail), headers)
+
+
+def _has(request: Request, method: str) -> bool:
+    """Whether a path takes a method. The router itself names those of the first route alone."""
+    asked = {**request.scope, "method": method}
+    return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
 
 
 def _add_healthz(app: FastAPI) -> None:
