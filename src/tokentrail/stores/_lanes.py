@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from tokentrail._measures import AMOUNTS, GENERATION, MEASURES, Measure, Test, passes
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, INTEGER, MONEY, Record
@@ -40,7 +41,8 @@ _BITS: Final = 64
 Value = Callable[[Record], int | None]
 
 
-class Lanes(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Lanes:
     """The counters of a table: what is added up, and what is kept as smallest or largest."""
 
     sums: tuple[str, ...]
@@ -89,6 +91,13 @@ NARROW_MASK: Final = (1 << _BITS * len(NARROW.sums)) - 1
 _BIASES: Final = {
     lanes: sum(1 << _BITS * index + 63 for index in range(len(lanes.sums))) for lanes in (NARROW, WIDE)
 }
+_PICKS: Final[Mapping[Lanes, list[tuple[Any, str]]]] = {
+    lanes: [
+        (min if MEASURES[name].op == "min" else max, str(MEASURES[name].column)) for name in lanes.extremes
+    ]
+    for lanes in (NARROW, WIDE)
+}
+"""How each extreme is found, and in which column."""
 _UNPACK: Final = {lanes: struct.Struct(f"<{len(lanes.sums)}q").unpack for lanes in (NARROW, WIDE)}
 
 
@@ -176,20 +185,18 @@ def extremes_of(lanes: Lanes, records: Iterable[Record]) -> list[int | None]:
     """The smallest and largest values of some calls, in the order of `lanes.extremes`."""
     members = list(records)
     found: list[int | None] = []
-    for name in lanes.extremes:
-        measure = MEASURES[name]
-        values = [record[str(measure.column)] for record in members if measure.column in record]
-        found.append((min if measure.op == "min" else max)(values, default=None))
+    for pick, column in _PICKS[lanes]:
+        values = [record[column] for record in members if column in record]
+        found.append(pick(values, default=None))
     return found
 
 
 def outdone(lanes: Lanes, one: Sequence[int | None], other: Sequence[int | None]) -> list[int | None]:
     """Of two lists of extremes, the more extreme each."""
-    found: list[int | None] = []
-    for name, *both in zip(lanes.extremes, one, other, strict=True):
-        known = [value for value in both if value is not None]
-        found.append((min if MEASURES[name].op == "min" else max)(known, default=None))
-    return found
+    return [
+        (mine if theirs is None else theirs) if mine is None or theirs is None else pick(mine, theirs)
+        for (pick, _), mine, theirs in zip(_PICKS[lanes], one, other, strict=True)
+    ]
 
 
 def value_of(name: str, counters: Mapping[str, Any]) -> Any:

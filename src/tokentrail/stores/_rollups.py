@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -38,6 +38,7 @@ MOST_KEYS: Final = 100_000
 """Keys one dimension may have. Beyond, calls are counted under one common key, and questions that need the
 dimension are answered from rows."""
 _CHUNK: Final = 500
+_Level: TypeAlias = dict[tuple[Any, ...], Cell]
 _CELL: Final = ("dimension", "level", "period", "key")
 _SKETCH: Final = ("level", "period", "key")
 
@@ -260,22 +261,24 @@ def _exact(value: Any) -> Any:
 def _by_table(
     gains: Mapping[Key, Cell], ids: Mapping[tuple[int, str], int], *, whole: bool
 ) -> Iterator[tuple[str, Lanes, dict[tuple[Any, ...], Cell]]]:
-    """The cells of all levels, from those of the finest."""
-    tables: dict[str, tuple[Lanes, dict[tuple[Any, ...], Cell]]] = {}
+    """The cells of all levels, each level from the one below."""
+    tables: dict[str, tuple[Lanes, list[_Level]]] = {}
     for (dimension, slot, token), cell in gains.items():
         name, lanes = table_of(dimension)
-        cells = tables.setdefault(name, (lanes, {}))[1]
-        key = ids[dimension, token]
+        _, levels = tables.setdefault(name, (lanes, [{} for _ in WIDTHS]))
         finest = FINEST.get(dimension, QUARTER)
-        for level in range(finest, (LUNE if whole else finest) + 1):
-            place = (dimension, level, slot // (WIDTHS[level] // WIDTHS[finest]), key)
-            known = cells.get(place)
-            if known is None:
-                cells[place] = cell
-            else:
-                cells[place] = joined(known, cell)
-    for name, (lanes, cells) in tables.items():
-        yield name, lanes, cells
+        _count(levels[finest], (dimension, finest, slot, ids[dimension, token]), cell)
+    for name, (lanes, levels) in tables.items():
+        for level in range(HOUR, LUNE + 1) if whole else ():
+            many = WIDTHS[level] // WIDTHS[level - 1]
+            for (dimension, _, period, key), cell in levels[level - 1].items():
+                _count(levels[level], (dimension, level, period // many, key), cell)
+        yield name, lanes, {place: cell for cells in levels for place, cell in cells.items()}
+
+
+def _count(cells: _Level, place: tuple[int, ...], cell: Cell) -> None:
+    known = cells.get(place)
+    cells[place] = cell if known is None else joined(known, cell)
 
 
 def _known_ids(connection: Connection, keys: Iterable[tuple[int, str]]) -> dict[tuple[int, str], int]:
