@@ -210,6 +210,7 @@ class Delivery:
             self.last_error = repr(error)
             return False
         self._answered([row], appended, count=False)
+        self._see_off([row])
         return True
 
     def _set_aside(self, row: Record, reason: str) -> None:
