@@ -34,6 +34,7 @@ from tokentrail._stats._latency import latency
 from tokentrail._stats._lists import Lists
 from tokentrail._stats._operations import OperationsApart, operations
 from tokentrail._stats._price_list import PriceQuestions
+from tokentrail._stats._pruning import Pruning
 from tokentrail._stats._quality import DataQuality, data_quality
 from tokentrail._stats._requests import DetailedStats, UsageStats, detailed_stats, usage_stats
 from tokentrail._stats._running import RunningTotals, running_totals
@@ -48,7 +49,7 @@ from tokentrail.models import Message
 _ACTIVE_US: Final = 30 * 60 * 1_000_000
 
 
-class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions):
+class Stats(Lists, Analysis, Exports, Budgeting, PriceQuestions, UserQuestions, Pruning):
     """Questions about the calls in a store, with or without a tracker.
 
     Every question takes the same filters as keywords: `start`, `end` (naive times and dates are in `tz`, a

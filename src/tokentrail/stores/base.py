@@ -234,8 +234,8 @@ class Store(Protocol):
     def discard(self, table: type[SQLModel], key: str) -> bool:
         """Delete a row of a small table; whether it was there."""
 
-    def prune(self, before: datetime) -> int:
-        """Delete the calls that started before a moment; returns how many. Sums keep them."""
+    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the calls that started before a moment, or only count; returns how many. Sums keep them."""
 
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
         """Add up again, from the rows, all sums that are kept beside them; returns how many rows."""

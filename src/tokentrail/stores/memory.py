@@ -115,10 +115,12 @@ class MemoryStore:
         with self._lock:
             return self._kept.get(table, {}).pop(key, None) is not None
 
-    def prune(self, before: datetime) -> int:
+    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         mark = to_us(before)
         with self._lock:
             old = [call_id for call_id, record in self._calls.items() if record["started_at"] < mark]
+            if dry_run:
+                return len(old)
             for call_id in old:
                 record = self._calls.pop(call_id)
                 self._pruned[call_id] = record

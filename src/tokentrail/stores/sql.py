@@ -200,9 +200,13 @@ class SqlStore:
                 session.flush()
             return row is not None
 
-    def prune(self, before: datetime) -> int:
+    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         mark = before if before.tzinfo else before.replace(tzinfo=UTC)
         old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).order_by(CALLS.c.started_at)
+        if dry_run:
+            with self._reading() as connection:
+                rows = sa.select(sa.func.count()).select_from(CALLS).where(CALLS.c.started_at < mark)
+                return int(connection.execute(rows).scalar_one())
         pruned = 0
         while True:
             with self._writing() as connection:
