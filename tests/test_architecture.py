@@ -114,3 +114,8 @@ def test_every_module_imports_alone() -> None:
         if "migrations" in name or name.endswith("__main__"):
             continue
         importlib.import_module(name)
+
+
+def test_server_loads_on_first_touch() -> None:
+    """It is not in `__all__`, for `import *` must not need its extra."""
+    assert callable(getattr(tokentrail, "server").create_app)  # noqa: B009  # the name is made when touched

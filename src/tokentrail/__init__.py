@@ -46,7 +46,7 @@ _HOMES = {
     "track": "_tracker",
     "uninstall": "_install",
 }
-_SUBMODULES = ("errors", "integrations", "models", "stats", "testing")
+_SUBMODULES = ("errors", "integrations", "models", "server", "stats", "testing")
 
 __all__ = [
     "BudgetExceeded",
