@@ -38,6 +38,8 @@ def test_prune_counts_then_deletes_and_sums_stay(command: Command, url: str) -> 
     assert command.answer(*asked, "--dry-run")["calls"] == 0
     stats = Stats(url)
     assert (len(stats.calls().items), stats.overview().input_tokens) == (2, 40)
+    assert (stats.calls().total, stats.count_rows("calls")) == (2, 2)
+    assert stats.calls(end="2026-03-03").total == 0
 
 
 def test_prune_by_age_keeps_the_young(command: Command, url: str) -> None:

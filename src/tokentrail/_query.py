@@ -68,6 +68,13 @@ class Filters:
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     wanted: Mapping[str, Wanted] = field(default_factory=dict)
 
+    def since(self, moment_us: int | None) -> Filters:
+        """The same calls, but none that began before a moment."""
+        if moment_us is None or (self.start_us is not None and self.start_us >= moment_us):
+            return self
+        start_us = moment_us if self.end_us is None else min(moment_us, self.end_us)
+        return replace(self, start_us=start_us)
+
 
 def filters(
     *,

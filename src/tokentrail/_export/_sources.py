@@ -183,7 +183,7 @@ def measured(measure: str, less: str | None = None) -> Count:
 
     def count(store: Store, asked: Filters) -> int:
         names = (measure,) if less is None else (measure, less)
-        (sums,) = store.aggregate(Query(names, filters=asked))
+        (sums,) = store.aggregate(Query(names, filters=asked.since(store.kept_since())))
         return int(sums[measure] - (0 if less is None else sums[less]))
 
     return count

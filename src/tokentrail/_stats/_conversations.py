@@ -259,7 +259,7 @@ class Conversations(Asking):
 
     def _count_failures(self, asked: Filters) -> int:
         store, failed = self._opened(), _failed(asked)
-        (calls,) = Ask(store)(("calls",), failed)
+        (calls,) = Ask(store)(("calls",), failed.since(store.kept_since()))
         beside = store.tally(ToolCall, failed), store.tally(ErrorRecord, asked)
         return int(calls["calls"]) + sum(map(_count, beside))
 

@@ -68,7 +68,7 @@ class Lists(Asking):
         most, left_out = page_bounds(limit, offset)
         after = None if cursor is None else place_of(cursor)
         ask, asked = self._question(**where)
-        (all_calls,) = ask(("calls",), asked)
+        (all_calls,) = ask(("calls",), asked.since(ask.store.kept_since()))
         items = ask.store.scan(asked, limit=most + 1, after=after, offset=left_out)
         page = items[:most]
         return CallPage(

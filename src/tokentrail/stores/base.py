@@ -237,6 +237,9 @@ class Store(Protocol):
     def prune(self, before: datetime, *, dry_run: bool = False) -> int:
         """Delete the calls that started before a moment, or only count; returns how many. Sums keep them."""
 
+    def kept_since(self) -> int | None:
+        """From which moment on calls are rows: those before were pruned, and are in sums only."""
+
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
         """Add up again, from the rows, all sums that are kept beside them; returns how many rows."""
 

@@ -157,6 +157,9 @@ class MemoryStore:
                 del self._calls[record["id"]]
         return len(found)
 
+    def kept_since(self) -> int | None:
+        return None if self._pruned_before == TIMES_US[0] else self._pruned_before
+
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
         """Nothing to rebuild: every answer is from the rows."""
         with self._lock:

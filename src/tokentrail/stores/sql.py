@@ -21,7 +21,7 @@ from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, Neighbour
 from tokentrail.stores import _engine, _joining, _sketches
-from tokentrail.stores._calls import CALLS, PAYLOADS, Calls
+from tokentrail.stores._calls import CALLS, PAYLOADS, Calls, ledger
 from tokentrail.stores._coarse import coarse, coarse_spans
 from tokentrail.stores._compile import answer, condition, conditions, operand, spans
 from tokentrail.stores._neighbours import SqlShelf, delete_before, table_of
@@ -235,6 +235,10 @@ class SqlStore:
             erased += len(ids)
             if len(ids) < ERASED_AT_ONCE:
                 return erased
+
+    def kept_since(self) -> int | None:
+        with self._reading() as connection:
+            return ledger(connection)[0]
 
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
         with self._writing() as connection:
