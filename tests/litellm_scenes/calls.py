@@ -17,8 +17,7 @@ from tokentrail.integrations.litellm import TokentrailLogger
 
 # --- several attempts ----------------------------------------------------------------------------
 
-_CLAUDE_ASYNC: Final = tuple(one for one in CLAUDES if one.is_async and not one.streams)
-_ASYNC: Final = tuple(one for one in WHOLE if one.is_async)
+_CLAUDE_WHOLE: Final = tuple(one for one in CLAUDES if not one.streams)
 _FAILS_ONCE: Final = (Reply(status=500), Reply())
 
 
@@ -69,6 +68,14 @@ _LOST: Final = Limit(
     "taken from what came back, and stays provisional.",
     modes=("hooks",),
 )
+_UNTOLD: Final = Limit(
+    why="In mode `hooks` the failed first attempt of LiteLLM's own synchronous retry or fallback is not "
+    "seen: the success is the only row.",
+    modes=("hooks",),
+    ends=("success",),
+    rows_of=(1,),
+    entries=tuple(one.name for one in (*CLAUDES, *WHOLE) if not one.is_async and not one.streams),
+)
 
 ATTEMPTS: Final = (
     _attempts(
@@ -83,21 +90,22 @@ ATTEMPTS: Final = (
     _attempts(
         "num-retries",
         "`num_retries`, and the second answers",
-        entries=_CLAUDE_ASYNC,
+        entries=_CLAUDE_WHOLE,
         replies=_FAILS_ONCE,
         ends=("error", "success"),
         kinds=("first", "retry"),
         arguments={"num_retries": 2},
-        limits=(_LOST,),
+        limits=(_UNTOLD, _LOST),
     ),
     _attempts(
         "context",
         "`context_window_fallback_dict`",
-        entries=_ASYNC,
+        entries=WHOLE,
         replies=(Reply(status=400, body=TOO_LONG),),
         ends=("error", "success"),
         kinds=("first", "fallback"),
         arguments={"context_window_fallback_dict": {"openai/gpt-4o": "openai/gpt-4o-mini"}},
+        limits=(_UNTOLD,),
     ),
     _attempts(
         "fallbacks",
