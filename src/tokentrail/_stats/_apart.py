@@ -15,13 +15,15 @@ from tokentrail.errors import QueryError
 
 
 def largest(
-    ask: Ask, asked: Filters, by: str, order: str, limit: int, measures: tuple[str, ...] = LASTING
+    ask: Ask, asked: Filters, by: str | None, order: str, limit: int, measures: tuple[str, ...] = LASTING
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The first groups, and whether there are more.
+    """The first groups, and whether there are more; none, where nothing is told apart.
 
     Raises:
         QueryError: the limit is below 1.
     """
+    if by is None:
+        return [], False
     if limit < 1:
         raise QueryError(f"limit: {limit} is below 1.")
     most = min(limit, MOST_GROUPS)

@@ -79,10 +79,7 @@ def operations(ask: Ask, asked: Filters, by: str | None, limit: int) -> Operatio
     (whole,) = ask(_ATTEMPTS, asked)
     if not is_whole or whole["error_calls"] < whole["retry_calls"] + whole["fallback_calls"]:
         (whole,) = ask((*_ATTEMPTS, *_IDS), asked)
-    groups: list[dict[str, Any]] = []
-    truncated = False
-    if by is not None:
-        groups, truncated = largest(ask, asked, by, "-calls", limit, (*_ATTEMPTS, *_IDS))
+    groups, truncated = largest(ask, asked, by, "-calls", limit, (*_ATTEMPTS, *_IDS))
     items = [OperationsItem(key=group[by], **_operations(group)) for group in groups if by is not None]
     return OperationsApart(**_operations(whole), by=by, items=items, truncated=truncated, method=ask.method)
 

@@ -63,10 +63,7 @@ class SizesApart(Sizes, Found):
 def sizes(ask: Ask, asked: Filters, by: str | None, limit: int) -> SizesApart:
     """Sums of bytes and counts, in all and of each group, those with the largest requests first."""
     (whole,) = ask(_MEASURES, asked)
-    groups: list[dict[str, Any]] = []
-    truncated = False
-    if by is not None:
-        groups, truncated = largest(ask, asked, by, "-request_bytes", limit, _MEASURES)
+    groups, truncated = largest(ask, asked, by, "-request_bytes", limit, _MEASURES)
     items = [SizesItem(key=group[by], **_sizes(group)) for group in groups if by is not None]
     return SizesApart(**_sizes(whole), by=by, items=items, truncated=truncated, method=ask.method)
 

@@ -56,10 +56,7 @@ class Speeds(Speed, Found):
 def speeds(ask: Ask, asked: Filters, by: str | None, limit: int) -> Speeds:
     """Tokens per second, in all and of each group, those with most tokens first."""
     (whole,) = ask(_MEASURES, asked)
-    groups: list[dict[str, Any]] = []
-    truncated = False
-    if by is not None:
-        groups, truncated = largest(ask, asked, by, "-paced_tokens", limit, _MEASURES)
+    groups, truncated = largest(ask, asked, by, "-paced_tokens", limit, _MEASURES)
     items = [SpeedItem(key=group[by], **_speed(group)) for group in groups if by is not None]
     return Speeds(**_speed(whole), by=by, items=items, truncated=truncated, method=ask.method)
 
