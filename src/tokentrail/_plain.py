@@ -22,84 +22,60 @@ from tokentrail._shapes import (
 
 PREDICTIONS: Final = ("accepted_prediction_tokens", "rejected_prediction_tokens")
 """OpenAI's counts of predicted output: always sent, nearly always 0, and no columns."""
-_OPENAI_INPUT: Final = frozenset({"cached_tokens", "audio_tokens", "cache_write_tokens"})
-_OPENAI_OUTPUT: Final = frozenset({"reasoning_tokens", "audio_tokens", *PREDICTIONS})
-_LANGCHAIN_INPUT: Final = frozenset({"cache_read", "cache_creation", "audio"})
-_LANGCHAIN_OUTPUT: Final = frozenset({"reasoning", "audio"})
-_ABSENT: Final[dict[str, Any]] = {}
+_OPENAI: Final = (
+    {"cached_tokens": CACHE_READ, "cache_write_tokens": CACHE_CREATION, "audio_tokens": INPUT_AUDIO},
+    {"reasoning_tokens": REASONING, "audio_tokens": OUTPUT_AUDIO},
+)
+_LANGCHAIN: Final = (
+    {"cache_read": CACHE_READ, "cache_creation": CACHE_CREATION, "audio": INPUT_AUDIO},
+    {"reasoning": REASONING, "audio": OUTPUT_AUDIO},
+)
+"""The columns of the parts of input and output."""
 
 
 def plain_counts(payload: dict[str, Any], shape: str | None) -> dict[str, int] | None:
     """The columns of a payload that is exact and agrees with itself; `None` sends it the long way."""
+    get = payload.get
     if shape == "langchain" or (shape is None and "prompt_tokens" not in payload):
-        return _of_langchain(payload)
-    return _of_openai(payload) if shape in (None, "openai", "litellm") else None
-
-
-def _of_openai(payload: dict[str, Any]) -> dict[str, int] | None:
-    get = payload.get
-    given, taken, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+        given, taken = get("input_tokens"), get("output_tokens")
+        inputs, outputs = get("input_token_details"), get("output_token_details")
+        inside, outside = _LANGCHAIN
+    elif shape in (None, "openai", "litellm"):
+        given, taken = get("prompt_tokens"), get("completion_tokens")
+        inputs, outputs = get("prompt_tokens_details"), get("completion_tokens_details")
+        inside, outside = _OPENAI
+    else:
+        return None
+    total = get("total_tokens")
     if not (
-        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
+        type(given) is type(taken) is type(total) is int
+        and given > 0 <= taken
+        and given + taken == total <= LARGEST
+        and len(payload) == 3 + (inputs is not None) + (outputs is not None)
     ):
         return None
-    inputs, outputs = get("prompt_tokens_details", _ABSENT), get("completion_tokens_details", _ABSENT)
-    if (
-        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
-        or not (type(inputs) is type(outputs) is dict)
-        or not (inputs.keys() <= _OPENAI_INPUT and outputs.keys() <= _OPENAI_OUTPUT)
-        or outputs.get(PREDICTIONS[0])
-        or outputs.get(PREDICTIONS[1])
-    ):
-        return None
-    get = inputs.get
-    cached, written, heard = get("cached_tokens"), get("cache_write_tokens"), get("audio_tokens")
-    thought, spoken = outputs.get("reasoning_tokens"), outputs.get("audio_tokens")
-    return _with_parts(given, taken, total, cached, written, thought, heard, spoken)
-
-
-def _of_langchain(payload: dict[str, Any]) -> dict[str, int] | None:
-    get = payload.get
-    given, taken, total = get("input_tokens"), get("output_tokens"), get("total_tokens")
-    if not (
-        type(given) is type(taken) is type(total) is int and given > 0 <= taken and given + taken == total
-    ):
-        return None
-    inputs, outputs = get("input_token_details", _ABSENT), get("output_token_details", _ABSENT)
-    if (
-        len(payload) != 3 + (inputs is not _ABSENT) + (outputs is not _ABSENT)
-        or not (type(inputs) is type(outputs) is dict)
-        or not (inputs.keys() <= _LANGCHAIN_INPUT and outputs.keys() <= _LANGCHAIN_OUTPUT)
-    ):
-        return None
-    get = inputs.get
-    cached, written, heard = get("cache_read"), get("cache_creation"), get("audio")
-    return _with_parts(
-        given, taken, total, cached, written, outputs.get("reasoning"), heard, outputs.get("audio")
-    )
-
-
-def _with_parts(
-    given: int, taken: int, total: int, cached: Any, written: Any, thought: Any, heard: Any, spoken: Any
-) -> dict[str, int] | None:
     counts = {INPUT: given, OUTPUT: taken, TOTAL: total}
-    room = given
-    if cached is not None:
-        if type(cached) is not int or not 0 <= cached <= given:
+    if inputs is not None:
+        if not _put_parts(inputs, inside, given, counts):
             return None
-        counts[CACHE_READ] = cached
-        room -= cached
-    if written is not None:
-        if type(written) is not int or not 0 <= written <= room:
+        if CACHE_CREATION in counts and counts.get(CACHE_READ, 0) + counts[CACHE_CREATION] > given:
             return None
-        counts[CACHE_CREATION] = written
-    for name, part, whole in (
-        (REASONING, thought, taken),
-        (INPUT_AUDIO, heard, given),
-        (OUTPUT_AUDIO, spoken, taken),
-    ):
-        if part is not None:
-            if type(part) is not int or not 0 <= part <= whole:
-                return None
-            counts[name] = part
-    return counts if total <= LARGEST else None
+    if outputs is not None and not _put_parts(outputs, outside, taken, counts):
+        return None
+    return counts
+
+
+def _put_parts(parts: Any, columns: dict[str, str], whole: int, into: dict[str, int]) -> bool:
+    """Take the parts of one side; whether all of them are plain."""
+    if type(parts) is not dict:
+        return False
+    for name, part in parts.items():
+        column = columns.get(name)
+        if column is None:
+            if part or name not in PREDICTIONS:
+                return False
+        elif type(part) is int and 0 <= part <= whole:
+            into[column] = part
+        elif part is not None:
+            return False
+    return True
