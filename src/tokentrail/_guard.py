@@ -44,10 +44,8 @@ class guarded:  # noqa: N801  reads as a verb, like contextlib's
         def call(*args: Any, **kwargs: Any) -> Any:
             try:
                 return function(*args, **kwargs)
-            except Exception as error:
-                _count(health, args[0] if args else None, where, error)
-                if STRICT:
-                    raise
+            except Exception as error:  # noqa: BLE001  that is its purpose
+                count_fault(health, args[0] if args else None, where, error)
                 return None
 
         return call  # type: ignore[return-value]
@@ -60,15 +58,20 @@ class guarded:  # noqa: N801  reads as a verb, like contextlib's
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        _count(self._health, None, self._where, error)
-        return not STRICT
+        count_fault(self._health, None, self._where, error)
+        return True
 
 
-def _count(health: HealthSource, owner: object, where: str, error: Exception) -> None:
-    """Count the fault; counting may fail too (out of stack or memory), and must not matter then."""
+def count_fault(health: HealthSource, owner: object, where: str, error: Exception) -> None:
+    """Count a fault of ours, and raise it again in the tests of this package.
+
+    Counting may fail too (out of stack or memory), and must not matter then.
+    """
     try:
         counters = health if isinstance(health, Health) else health(owner)
         counters.fault(where, error)
     except Exception:
         if STRICT:
             raise
+    if STRICT:
+        raise error

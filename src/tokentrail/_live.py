@@ -21,19 +21,19 @@ _PENDING: Final = 256
 
 
 class Running:
-    """A call that has started and not ended."""
+    """A call that has started and not ended. A door may bring one of its own kind, with more in it."""
 
+    # Defaults on the class: a call sets only what it has.
+    record: Record
+    """What is known so far."""
+    clock = 0
+    """Monotonic nanoseconds at the start."""
     seen = 0
     """Monotonic nanoseconds of the last sign of life after the start."""
     ended: Record | None = None
     """The provisional end, if one came."""
     told = False
     """Whether more than its start has been told, so that its end must be joined with care."""
-
-    def __init__(self, record: Record, clock: int) -> None:
-        self.record = record
-        self.clock = clock
-        """Monotonic nanoseconds at the start."""
 
 
 class Shelf:
@@ -94,11 +94,11 @@ class Live:
 
     # --- the life of a call ----------------------------------------------------------------------
 
-    def start(self, record: Record, clock: int) -> Record | None:
+    def start(self, call_id: str, running: Running) -> Record | None:
         """Remember a running call; returns the end of the oldest one if there are now too many."""
         with self._lock:
-            self._active[record["id"]] = Running(record, clock)
-            evicted = self._evict(clock) if len(self._active) > self._max_active else None
+            self._active[call_id] = running
+            evicted = self._evict(running.clock) if len(self._active) > self._max_active else None
             self._version += 1
             if self._watched:
                 self._wake()

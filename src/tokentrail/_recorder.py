@@ -12,7 +12,7 @@ from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._guard import guarded
 from tokentrail._health import Health
-from tokentrail._live import Live
+from tokentrail._live import Live, Running
 from tokentrail._normalize import put_usage
 from tokentrail._records import FINAL, PROVISIONAL, START, WHO, Record, new_id, now_us, to_us
 from tokentrail._redact import clean_payload, clean_text
@@ -80,19 +80,25 @@ class Recorder:
             The id of the call: a UUIDv7 of ours.
         """
         with self._guard_start:
-            columns: Record = dict(self._defaults)
-            context = current_context()
-            if context:
-                self._take(columns, context)
-            if call_type != "chat" or "call_type" not in columns:  # a context may name its own kind
-                columns["call_type"] = call_type
-            columns["is_streaming"] = bool(is_streaming)
-            fields.update(model=model, provider=provider, request_id=request_id)
-            self._take(columns, fields)
-            if request is not None:
-                self._payload(columns, "request", request)
-            return self.begin(columns)
+            fields.update(
+                model=model, provider=provider, request_id=request_id, is_streaming=bool(is_streaming)
+            )
+            if call_type != "chat":  # a context may name its own kind
+                fields["call_type"] = call_type
+            return self.begin(self.describe(fields, request))
         return new_id(now_us())
+
+    def describe(self, fields: Mapping[str, Any], request: object = None) -> Record:
+        """The columns of a call that begins: what settings and context say, and on top what is given."""
+        columns: Record = dict(self._defaults)
+        context = current_context()
+        if context:
+            self._take(columns, context)
+        columns.setdefault("call_type", "chat")
+        self._take(columns, fields)
+        if request is not None:
+            self._payload(columns, "request", request)
+        return columns
 
     def prepare(self, columns: Record) -> Record:
         """What `begin` needs to know of a call but its moment, for doors whose calls have it in common."""
@@ -102,19 +108,22 @@ class Recorder:
             record["requested_model"] = record["model"]
         return record
 
-    def begin(self, columns: Record) -> str:
+    def begin(self, columns: Record, running: Running | None = None) -> str:
         """`start` for doors that guard their hooks and clean their fields: columns in stored units.
 
-        The context is not looked at. The mapping becomes the tracker's own.
+        The context is not looked at. The mapping becomes the tracker's own; so does `running`, a new
+        object in which a door keeps more of the call than the tracker does.
         """
         now, clock = time.time_ns() // 1000, time.perf_counter_ns()
-        call_id = new_id(now)
+        record = columns if "finality" in columns else self.prepare(columns)
+        record["id"] = call_id = new_id(now)
+        record["started_at"] = now
+        if running is None:
+            running = Running()
+        running.record, running.clock = record, clock
         if not self._enabled:
             return call_id
-        record = columns if "finality" in columns else self.prepare(columns)
-        record["id"] = call_id
-        record["started_at"] = now
-        evicted = self._live.start(record, clock)
+        evicted = self._live.start(call_id, running)
         self._writer.note_start(record)
         if evicted is not None:
             self._deliver(evicted)

@@ -91,7 +91,7 @@ def _put_usage(runs: Runs, run: Run, response: Any, generation: Any, message: An
         reported, name = message.usage_metadata, message.id
         if reported is not None and reported.get("total_cost") == 0:
             fields.update(_FROM_CACHE)
-        elif name is not None and run.request_id not in name:
+        elif name is not None and run.record["request_id"] not in name:
             other = _other_call(runs, name)
             if other is not None and other > run.call_id:
                 put_usage(fields, IN_INNER_CALL)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from tokentrail._context import Link
+from tokentrail._live import Running
 from tokentrail._normalize import StreamUsage, normalize_usage
 from tokentrail._usage import Usage
 from tokentrail.integrations._langchain_fields import has_finish, note_first
@@ -16,10 +17,17 @@ from tokentrail.integrations._langchain_fields import has_finish, note_first
 CALLS_KEPT: Final = 64
 
 
-class Run:
-    """A model run that has started and not ended."""
+class Run(Running, weakref.ref[UUID]):
+    """A model run that has started and not ended; and a weak reference to its id.
 
-    # Defaults on the class: a run in the hot path sets only what it has.
+    Only LangChain's objects for the run hold that id. When it dies while the run is open, whoever could have
+    ended the run is gone: the caller was cancelled, or dropped a stream that ends without a word.
+    """
+
+    key: int
+    metadata: Any
+    provider: str | None
+    is_chat: bool
     fed: StreamUsage | None = None
     usage_chunk: Any = None
     """The last usage met, as it lay there: a chunk delivered twice is told by it."""
@@ -31,8 +39,6 @@ class Run:
     streamed = False
     """Whether chunks come; `began`: whether one had something to say."""
     began = False
-    seen = 0
-    """Monotonic nanoseconds of the last chunk."""
     answered = False
     """Whether the provider's answer is known to be whole (`message-finish`)."""
     link: Link | None = None
@@ -45,27 +51,12 @@ class Run:
 
     parent: Node | None = None
     bound = False
-    """Whether there is more than `pulse` to let go of at the end."""
+    """Whether there is something to let go of at the end."""
 
-    def __init__(
-        self,
-        key: int,
-        call_id: str,
-        request_id: str,
-        metadata: Any,
-        provider: str | None,
-        is_chat: bool,
-        clock: int,
-    ) -> None:
-        self.key = key
-        self.call_id = call_id
-        self.request_id = request_id
-        self.metadata = metadata
-        self.provider = provider
-        self.is_chat = is_chat
-        self.clock = clock
-        """Monotonic nanoseconds of the start."""
-        self.pulse: Pulse | None = None
+    @property
+    def call_id(self) -> str:
+        """The call that the run is."""
+        return self.record["id"]  # type: ignore[no-any-return]
 
     def feed(self, usage: Any) -> None:
         """Take the usage of a chunk. Nearly every stream has one, which then stands as it is."""
@@ -92,17 +83,6 @@ class Run:
                 self.fed.usage if self.fed is not None else normalize_usage(self.usage_chunk, shape=shape)
             )
         return self._usage if self._usage is not None and self._usage.reported else None
-
-
-class Pulse(weakref.ref[UUID]):
-    """A weak reference to a run's id, which only LangChain's objects for that run hold.
-
-    When it dies while the run is open, whoever could have ended the run is gone: the caller was cancelled, or
-    dropped a stream that ends without a word.
-    """
-
-    __slots__ = ("run",)
-    run: Run
 
 
 class Node:

@@ -17,7 +17,7 @@ from tokentrail._live import Shelf
 from tokentrail._records import Record
 from tokentrail.integrations._langchain_links import close_link
 from tokentrail.integrations._langchain_model import Model
-from tokentrail.integrations._langchain_run import CALLS_KEPT, Node, Pulse, Run
+from tokentrail.integrations._langchain_run import CALLS_KEPT, Node, Run
 
 if TYPE_CHECKING:
     from tokentrail._tracker import Tracker
@@ -54,7 +54,7 @@ class Runs:
         """The model's names of the tool calls that it asked for, and the call in which it did."""
         self.models: dict[int, Model] = {}
         # One guarded function each, not one per run.
-        self._pulse_died = guarded(self.health, "langchain.run_died")(self._on_death)
+        self.on_death = guarded(self.health, "langchain.run_died")(self._on_death)
         self._task_ended = guarded(self.health, "langchain.task_done")(self._on_task_done)
         self._tool_ended = guarded(self.health, "langchain.tool_task_done")(self._on_tool_task_done)
         _all.add(self)
@@ -80,7 +80,7 @@ class Runs:
 
     # --- model runs ------------------------------------------------------------------------------
 
-    def add(self, run: Run, run_id: UUID) -> None:
+    def add(self, run: Run) -> None:
         """Take a run that starts now."""
         key = run.key
         if key in self.open:
@@ -88,8 +88,6 @@ class Runs:
         self.open[key] = run
         if self._half:
             self._half.pop(key, None)
-        run.pulse = pulse = Pulse(run_id, self._pulse_died)
-        pulse.run = run
         if _get_running_loop() is not None:
             self._watch(run, asyncio.current_task())
         if len(self.open) > _OPEN_KEPT:
@@ -113,8 +111,7 @@ class Runs:
             run = self._half.pop(key, None)
             if run is None:
                 return None
-        self._closed.put(key, run.call_id)
-        run.pulse = None
+        self._closed.put(key, run.record["id"])
         if run.bound:
             self._let_go(run)
         return run
@@ -155,7 +152,6 @@ class Runs:
         if self.open.get(run.key) is not run or self.open.pop(run.key, None) is None:
             return
         self._put_aside(run)
-        run.pulse = None
         self._let_go(run)
         if run.link is not None and close_link(run.link, run.call_id):
             return  # the door nearer to the provider ends it
@@ -167,8 +163,7 @@ class Runs:
             is_streaming=run.streamed or None,
         )
 
-    def _on_death(self, pulse: Pulse) -> None:
-        run = pulse.run
+    def _on_death(self, run: Run) -> None:
         # An asynchronous call without a chunk can only have been cancelled: all else is told.
         cancelled = run.on_task_done is not None and not run.streamed
         self.give_up(run, "cancelled" if cancelled else "abandoned")
@@ -323,7 +318,6 @@ def _after_fork_in_child() -> None:
     for runs in list(_all):
         for key, run in list(runs.open.items()):
             runs._closed.put(key, run.call_id)
-            run.pulse = None
         runs.open.clear()
         runs._half.clear()
         runs.nodes.clear()

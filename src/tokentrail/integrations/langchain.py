@@ -11,8 +11,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
-from tokentrail._guard import guarded
-from tokentrail._records import MONEY, SCALES
+from tokentrail._guard import count_fault, guarded
+from tokentrail._records import MONEY, SCALES, Record
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_answers import End, answered, broken
@@ -62,11 +62,6 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
         self._runs: Runs | None = None if tracker is None else runs_of(tracker)
         self._earlier: list[Runs] = []
         """Runs of former default trackers, in which calls may still be open."""
-        # `with` and not the decorator, which costs three times as much; these hooks are the hot ones.
-        self._guard_start, self._guard_end = (
-            guarded(lambda _: self.tracker.health_counters, f"langchain.{hook}")
-            for hook in ("on_chat_model_start", "on_llm_end")
-        )
 
     @property
     def tracker(self) -> Tracker:
@@ -100,6 +95,10 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
                 return candidate
         return runs
 
+    def _caught(self, where: str, error: Exception) -> None:
+        """As `guarded` does, for the hooks of every call: its wrapper would cost a tenth of them."""
+        count_fault(health_of, self, where, error)
+
     # --- model runs ------------------------------------------------------------------------------
 
     def on_chat_model_start(
@@ -116,8 +115,7 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
         **_: Any,
     ) -> None:
         """A chat model is asked. (A batch of 0 is a completion model's; see `on_llm_start`.)"""
-        with self._guard_start:
-            clock = perf_counter_ns()
+        try:
             runs: Runs = self._runs if self._given is not None else self._current()  # type: ignore[assignment]
             key = run_id.int
             if key in runs.open and runs.open[key].metadata is metadata:
@@ -127,20 +125,20 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
             if known is None or not known.fits(serialized, told, invocation_params):
                 known = runs.learn(serialized, told, invocation_params, batch_size > 0)
             columns = known.prepared.copy()
-            columns["request_id"] = columns["run_id"] = request_id = str(run_id)
+            columns["request_id"] = columns["run_id"] = str(run_id)
             parent = None if parent_run_id is None else runs.place(parent_run_id, columns)
             if tags or parent is not None or fallbacks.get() is not None:
                 runs.note_attempt(parent, tags, columns)
-            size = len(messages[0])
             if batch_size:
-                columns["message_count"] = size
+                columns["message_count"] = size = len(messages[0])
                 if size > 2:  # a question, a called tool and its result make three
                     fields_of.count_tools(messages[0], columns)
+            run = Run(run_id, runs.on_death)
+            run.key, run.metadata = key, metadata
+            run.provider, run.is_chat = known.provider, batch_size > 0
             if tags or len(told) != known.size or runs.captures or current_context():
-                call_id = _begin(runs, known, columns, fields_of.who_fields(told, tags), messages[0])
-            else:
-                call_id = runs.tracker.begin(columns)
-            run = Run(key, call_id, request_id, metadata, known.provider, batch_size > 0, clock)
+                columns = _complete(runs, known, columns, fields_of.who_fields(told, tags), messages[0])
+            runs.tracker.begin(columns, run)
             if parent is not None:
                 parent.add(run)
             if batch_size > 1:
@@ -148,8 +146,10 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
             if known.provider == LIBRARY:
                 who = fields_of.who_fields(told, tags)
                 who.update((name, columns[name]) for name in ("run_id", "parent_id") if name in columns)
-                run.link = open_link(call_id, run.batch, who)
-            runs.add(run, run_id)
+                run.link = open_link(run.call_id, run.batch, who)
+            runs.add(run)
+        except Exception as error:  # noqa: BLE001  the host's call goes on
+            self._caught("langchain.on_chat_model_start", error)
 
     def on_llm_start(
         self,
@@ -237,7 +237,7 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **_: Any) -> None:
         """A model has answered."""
-        with self._guard_end:
+        try:
             key = run_id.int
             runs: Runs = self._runs if self._given is not None else self._holder(key)  # type: ignore[assignment]
             run = runs.end(key)
@@ -245,10 +245,12 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
                 columns, answer = answered(runs, run, response)
                 if "tool_call_count" in columns:
                     note_wishes(runs, run.call_id, first_generation(response).message.tool_calls)
-                runs.tracker.end(run.call_id, columns, response=answer)
-            elif runs.closed(run_id.int) is None:
+                runs.tracker.end(run.record["id"], columns, response=answer)
+            elif runs.closed(key) is None:
                 run = _unseen(run_id, response)
                 _record(runs, run, answered(runs, run, response))
+        except Exception as error:  # noqa: BLE001  the host's call goes on
+            self._caught("langchain.on_llm_end", error)
 
     @guarded(health_of, "langchain.on_llm_error")
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **_: Any) -> None:
@@ -274,17 +276,14 @@ class TokentrailCallbackHandler(NodeHooks, BaseCallbackHandler):
             runs.give_up_batch(run)
 
 
-def _begin(
-    runs: Runs, known: Model, columns: dict[str, Any], who: dict[str, Any], messages: list[Any]
-) -> str:
-    tracker = runs.tracker
+def _complete(runs: Runs, known: Model, columns: Record, who: dict[str, Any], messages: list[Any]) -> Record:
+    """The columns of a call's start, with whom it is for and what the context says."""
     if not runs.captures and not current_context():
-        if who:
-            to_columns(who, columns, runs.health)
-        return tracker.begin(columns)
+        to_columns(who, columns, runs.health)
+        return columns
     request = fields_of.plain_messages(messages) if runs.captures else None
     own = {name: value for name, value in columns.items() if known.prepared.get(name) is not value}
-    return tracker.start(request=request, **{**known.columns, **own, **who})
+    return runs.tracker.describe({**known.columns, **own, **who}, request)
 
 
 def _came(runs: Runs, run: Run, token: Any, message: Any) -> None:
@@ -307,8 +306,11 @@ def _tell(runs: Runs, run: Run, usage: Any) -> None:
 
 
 def _unseen(run_id: UUID, response: Any) -> Run:
-    is_chat = hasattr(first_generation(response), "message")
-    return Run(run_id.int, "", str(run_id), None, None, is_chat, 0)
+    run = Run(run_id)
+    run.key, run.metadata, run.provider = run_id.int, None, None
+    run.is_chat = hasattr(first_generation(response), "message")
+    run.record = {"id": "", "request_id": str(run_id)}
+    return run
 
 
 def _record(runs: Runs, run: Run, end: End) -> None:
@@ -318,8 +320,8 @@ def _record(runs: Runs, run: Run, end: End) -> None:
     nanos = columns.pop("cost_nanos", None)
     fields = {"model": None, "call_type": "chat" if run.is_chat else "completion", **columns}
     call_id = runs.tracker.record(
-        request_id=run.request_id,
-        run_id=run.request_id,
+        request_id=run.record["request_id"],
+        run_id=run.record["request_id"],
         source="langchain",
         cost_usd=None if nanos is None else nanos / SCALES[MONEY],
         response=response,
