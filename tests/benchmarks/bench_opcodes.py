@@ -95,7 +95,7 @@ def count(door: str, mode: str, calls: int, *, by_function: bool) -> None:
         tracker.close()
     caller, writer = opcodes.of(writer=False) / calls, opcodes.of(writer=True) / calls
     print(f"{door:10}{mode:8}{caller:9.0f}{writer:9.0f}", flush=True)
-    for (in_writer, code), number in opcodes.by_code.most_common(70) if by_function else ():
+    for (in_writer, code), number in opcodes.by_code.most_common(30) if by_function else ():
         place = "writer" if in_writer else ""
         name = f"{code.co_filename.rpartition('/tokentrail/')[2]} {code.co_qualname}"
         print(f"{number / calls:27.1f}  {place:8}{name}")
