@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tokentrail import _guard
 from tokentrail._health import Health
-from tokentrail._pricing import Pricer
+from tokentrail._pricing import Override, Pricer, override
 from tokentrail._pricing._names import PROVIDERS, is_same_model, spellings
 from tokentrail.errors import ConfigurationError
 
@@ -392,7 +392,7 @@ def test_names_from_outside_fill_no_cache_of_the_library() -> None:
         len(snapshot._provider_cache),
         len(snapshot._provider_misses),
     ] == sizes
-    assert pricer._genai._find.cache_info().currsize <= 1024
+    assert pricer._source_of.cache_info().currsize <= 1024
 
 
 def test_new_data_of_the_library_is_taken() -> None:
@@ -498,6 +498,59 @@ SHARED = Pricer(health=Health())
 
 def in_nanos(price: Decimal) -> int:
     return int(price.scaleb(9).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+MOMENTS = st.sampled_from([datetime(year, 6, 10, tzinfo=UTC) for year in (2024, 2025, 2026)])
+COUNTS = st.integers(0, 300_000)
+OWN_PRICES = st.builds(
+    override,
+    st.sampled_from(["gpt-4o", "gpt-4*", "o3"]),
+    st.sampled_from([None, "openai"]),
+    st.builds(dict, input_per_million=st.integers(1, 9), output_per_million=st.just("2.5"))
+    | st.builds(dict, per_request=st.floats(0.01, 1)),
+    st.sampled_from([None, "2025-06-10"]),
+    st.sampled_from([None, "2026-06-10"]),
+)
+CALLS = st.builds(
+    lambda pair, given, taken, **fields: record(*pair, given, taken, **fields),
+    st.sampled_from([("openai", "gpt-4o"), ("openai", "o3"), ("azure", "gpt-4o"), ("ollama", "gpt-4o")]),
+    COUNTS,
+    COUNTS,
+    at=MOMENTS,
+    cache_read_tokens=st.one_of(st.none(), COUNTS),
+    reasoning_tokens=st.one_of(st.none(), COUNTS),
+    requested_model=st.sampled_from([None, "o3"]),
+    params=st.sampled_from([None, {"service_tier": "flex"}]),
+    api_base=st.sampled_from([None, "api.groq.com"]),
+)
+
+
+@given(st.lists(st.one_of(CALLS, OWN_PRICES), min_size=10, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_what_is_remembered_never_grows_stale(steps: list[Any]) -> None:
+    """Whatever was priced and registered before, a call has the price that one who knows nothing finds."""
+    health, fresh_health = Health(), Health()
+    pricer, own = Pricer(health=health), []
+    for step in steps:
+        if isinstance(step, Override):
+            pricer.register_and_keep(step)
+            own.append(step)
+            continue
+        remembered, found = dict(step), dict(step)
+        pricer.price(remembered)
+        Pricer(health=fresh_health, overrides=own).price(found)
+        assert remembered == found
+    assert health.snapshot() == fresh_health.snapshot()
+
+
+def test_many_at_once_are_priced_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be read costs only itself its price."""
+    monkeypatch.setattr(_guard, "STRICT", False)
+    health = Health()
+    rows = [record("openai", "gpt-4o", given, 1) for given in (10, "x", 20, 30, None, "y")]
+    Pricer(health=health).price(*rows)
+    assert [dollars(row) for row in rows] == ["0.000035", None, "0.00006", "0.000085", None, None]
+    assert {row["cost_source"] for row in rows} == {"genai_prices", "unpriced"}
 
 
 @given(st.sampled_from(MODELS), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 2 * 10**6))

@@ -171,8 +171,9 @@ def test_a_call_submitted_twice_is_counted_once(tmp_path: Path) -> None:
 def test_rows_are_priced_on_a_copy(tmp_path: Path) -> None:
     """The price goes to the row; the caller's record, which others may be showing, is left alone."""
 
-    def price(record: Record) -> None:
-        record["cost_nanos"] = 7
+    def price(*records: Record) -> None:
+        for record in records:
+            record["cost_nanos"] = 7
 
     rig = Rig(tmp_path, price=price)
     end = ended()
@@ -190,8 +191,9 @@ def test_an_unpriced_journal_is_priced_when_it_is_adopted(tmp_path: Path) -> Non
     rig.call()
     die(rig)
 
-    def price(record: Record) -> None:
-        record["cost_nanos"] = 7
+    def price(*records: Record) -> None:
+        for record in records:
+            record["cost_nanos"] = 7
 
     second = Rig(tmp_path, price=price)
     assert second.writer.flush(10)
@@ -720,7 +722,7 @@ def test_a_reader_may_lend_its_own_store(tmp_path: Path) -> None:
         rig.url,
         tmp_path,
         open_store=lambda: store,
-        price=lambda record: None,
+        price=lambda *records: None,
         close=False,  # type: ignore[arg-type, return-value]
     )
     gc.collect()
@@ -804,7 +806,7 @@ def test_a_thread_that_is_killed_from_inside_is_replaced(tmp_path: Path) -> None
     """Should anything end the thread, the next record starts another, which finds everything."""
     killers = [SystemExit()]
 
-    def price(record: Record) -> None:
+    def price(*records: Record) -> None:
         if killers:
             raise killers.pop()
 

@@ -58,7 +58,7 @@ def ended(start: Record | None = None, finality: int = FINAL, **fields: Any) -> 
     return record
 
 
-def no_price(record: Record) -> None:
+def no_price(*records: Record) -> None:
     """Calls in these tests cost nothing."""
 
 

@@ -8,18 +8,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from tokentrail._pricing._names import ROUTERS, is_same_model, spellings
 from tokentrail._pricing._quotes import Quote, in_dollars
 from tokentrail._pricing._rates import (
     Charge,
     Rates,
+    Tariff,
     Tokens,
     UnpriceableError,
-    charge,
     check,
     nanos,
     rate,
@@ -61,15 +60,6 @@ _BY_MODALITY: Final = re.compile(r"(?:^|[-_/.])(?:audio|realtime|live|transcribe
 """Models that charge by modality: a count of tokens alone says little about their price."""
 
 
-class Priced(NamedTuple):
-    """A charge, the model whose price it is, and whether its name was only near the one asked for."""
-
-    charge: Charge
-    model: str
-    version: str
-    fuzzy: bool
-
-
 def fetch(url: str | None, timeout: float) -> None:
     """Fetch the newest list, for all of this process. Nothing else here goes to the network.
 
@@ -90,53 +80,69 @@ def fetch(url: str | None, timeout: float) -> None:
 
 
 class GenaiPrices:
-    """The library's prices, found once per provider, model, tier and epoch.
+    """The library's prices, in the state they are in."""
 
-    The library's own caches grow with every name they are asked for, so they are walked around: names come
-    from outside, and only the last `size` of them are remembered here.
-    """
-
-    def __init__(self, size: int = 1024) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._get_snapshot: Callable[[], Any] | None = None
-        self._snapshot: Any = None
-        self._version = ""
-        self._find = lru_cache(size)(self._found)
+        self._edition: Edition | None = None
         # genai-prices brings httpx2 along, and openai looks for that in `sys.modules` at every request: met
         # half-loaded, it fails the host's call. So it is loaded here, where there is no second thread yet.
         with suppress(ImportError):
             importlib.import_module("httpx2")
 
-    def price(
-        self, provider: str | None, model: str, tokens: Tokens, at_us: int, tier: str | None, host: str | None
-    ) -> Priced | None:
-        """The price of a call at its moment, or `None` if the model is not known.
+    @property
+    def edition(self) -> Edition:
+        """The library's present data; a program may have asked it to update itself."""
+        if self._get_snapshot is None:
+            from genai_prices.data_snapshot import get_snapshot  # half a second: not before the first price
 
-        Raises:
-            UnpriceableError: the model is known, but these counts have no honest price.
-        """
-        self._refresh()
-        entry = self._find(provider, model, tier, host)
-        if entry is None:
+            self._get_snapshot = get_snapshot
+        snapshot, edition = self._get_snapshot(), self._edition
+        if edition is None or snapshot is not edition.snapshot:
+            edition = self._edition = Edition(snapshot)
+        return edition
+
+    @property
+    def known(self) -> Edition | None:
+        """The same, if it is loaded."""
+        return None if self._edition is None else self.edition
+
+
+class Edition:
+    """One state of the library's data. It never changes, so what was found in it may be remembered.
+
+    The library's own caches grow with every name they are asked for, so they are walked around.
+    """
+
+    def __init__(self, snapshot: Any) -> None:
+        self.snapshot = snapshot
+        self.version = f"genai-prices {version('genai-prices')}"
+        if snapshot.from_auto_update:
+            self.version += f" {snapshot.timestamp:%Y-%m-%d}"
+
+    def find(self, provider: str | None, model: str, tier: str | None, host: str | None) -> Entry | None:
+        """The prices of a model, or `None` if it is not known."""
+        providers: list[Provider] = self.snapshot.providers
+        identity, names = spellings(provider, model)
+        if identity == "openai" and host is not None:
+            identity = _provider_at(providers, host) or identity
+        if identity is None and provider is not None and provider.strip().lower() not in ROUTERS:
             return None
-        return Priced(entry.charge(tokens, at_us), entry.model.id, self._version, entry.fuzzy)
+        for name in names:
+            home = _home_of(providers, identity, name)
+            found = home.find_model(name, all_providers=providers) if home is not None else None
+            if home is not None and found is not None:
+                return Entry(found, home.id, not _is_named(found, name), tier)
+        return None
 
     def quote(self, provider: str | None, model: str, at_us: int) -> Quote | None:
         """What the list says of a model at a moment."""
-        self._refresh()
-        entry = self._find(provider, model, None, None)
+        entry = self.find(provider, model, None, None)
         return None if entry is None else self._quote(entry.model, entry.home, at_us)
-
-    @property
-    def version(self) -> str:
-        """Of the package, and of data that was fetched since."""
-        self._refresh()
-        return self._version
 
     def quotes(self, at_us: int) -> Iterator[Quote]:
         """What the list says of every model."""
-        self._refresh()
-        for provider in self._snapshot.providers:
+        for provider in self.snapshot.providers:
             for model in provider.models:
                 yield self._quote(model, provider.id, at_us)
 
@@ -147,38 +153,10 @@ class GenaiPrices:
             model.id,
             home,
             in_dollars(epoch.base),
-            self._version,
+            self.version,
             context_window=model.context_window,
             is_tiered=epoch.is_tiered,
         )
-
-    def _refresh(self) -> None:
-        """Take the library's present data; a program may have asked it to update itself."""
-        if self._get_snapshot is None:
-            from genai_prices.data_snapshot import get_snapshot  # half a second: not before the first price
-
-            self._get_snapshot = get_snapshot
-        snapshot = self._get_snapshot()
-        if snapshot is not self._snapshot:
-            self._find = lru_cache(self._size)(self._found)
-            self._version = f"genai-prices {version('genai-prices')}"
-            if snapshot.from_auto_update:
-                self._version += f" {snapshot.timestamp:%Y-%m-%d}"
-            self._snapshot = snapshot
-
-    def _found(self, provider: str | None, model: str, tier: str | None, host: str | None) -> _Entry | None:
-        providers: list[Provider] = self._snapshot.providers
-        identity, names = spellings(provider, model)
-        if identity == "openai" and host is not None:
-            identity = _provider_at(providers, host) or identity
-        if identity is None and provider is not None and provider.strip().lower() not in ROUTERS:
-            return None
-        for name in names:
-            home = _home_of(providers, identity, name)
-            found = home.find_model(name, all_providers=providers) if home is not None else None
-            if home is not None and found is not None:
-                return _Entry(found, home.id, not _is_named(found, name), tier)
-        return None
 
 
 def _provider_at(providers: list[Provider], host: str) -> str | None:
@@ -210,7 +188,7 @@ def _equals(clause: Any) -> Iterator[str]:
         yield from _equals(inner)
 
 
-class _Entry:
+class Entry:
     """One model's prices at one service tier, each epoch's compiled when it is first met."""
 
     def __init__(self, model: ModelInfo, home: str, fuzzy: bool, tier: str | None) -> None:
@@ -227,6 +205,11 @@ class _Entry:
         self._last: tuple[int, _Epoch] | None = None
 
     def charge(self, tokens: Tokens, at_us: int) -> Charge:
+        """The price of some counts at a moment.
+
+        Raises:
+            UnpriceableError: these counts have no honest price.
+        """
         period = at_us // self._period_us
         last = self._last
         if last is None or last[0] != period:
@@ -260,11 +243,13 @@ class _Epoch:
         self._price = price
         stored = {key: value for key, value in vars(price).items() if value is not None}
         starts = {tier.start for value in stored.values() for tier in getattr(value, "tiers", ())}
-        self._brackets = [(start, _rates(stored, start)) for start in sorted(starts, reverse=True)]
+        self._brackets = [(start, Tariff(_rates(stored, start))) for start in sorted(starts, reverse=True)]
         self.base = _rates(stored, -1)
+        self._tariff = Tariff(self.base)
         self._further = {key: name for key, name in _FURTHER.items() if key in stored}
         self._reasoning = "output_reasoning_mtok" in stored
         self._heard_again = "cache_audio_read_mtok" in stored
+        self._is_plain = not (self._further or self._reasoning or self._heard_again)
 
     @property
     def is_tiered(self) -> bool:
@@ -274,12 +259,12 @@ class _Epoch:
     def charge(self, tokens: Tokens) -> Charge:
         if self.base.input is None and self.base.output is None:
             raise UnpriceableError("no_token_rate")
-        if self._needs_library(tokens):
+        if not self._is_plain and self._needs_library(tokens):
             return self._charge_by_library(tokens)
-        for start, rates in self._brackets:
+        for start, tariff in self._brackets:
             if tokens.input > start:
-                return charge(rates, tokens)
-        return charge(self.base, tokens)
+                return tariff.charge(tokens)
+        return self._tariff.charge(tokens)
 
     def _needs_library(self, tokens: Tokens) -> bool:
         details = tokens.details
@@ -320,7 +305,7 @@ class _Epoch:
             price = self._price.calc_price(usage)
         except ValueError as error:
             raise UnpriceableError("modality_unknown") from error
-        return Charge(nanos(price["total_price"]), nanos(price["input_price"]), nanos(price["output_price"]))
+        return nanos(price["total_price"]), nanos(price["input_price"]), nanos(price["output_price"])
 
 
 def _cached_audio(tokens: Tokens) -> int | None:

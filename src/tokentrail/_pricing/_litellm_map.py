@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tokentrail._pricing._names import ROUTERS, provider_of
 from tokentrail._pricing._quotes import Quote, in_dollars
-from tokentrail._pricing._rates import Charge, Rates, Tokens, charge, rate
+from tokentrail._pricing._rates import Charge, Rates, Tariff, Tokens, rate
 
 _FIELDS: Final = {
     "input": "input_cost_per_token",
@@ -51,7 +51,7 @@ def price(
     if found is None:
         return None
     key, row = found
-    return charge(_rates(row, tokens.input, tier), tokens), key, _version()
+    return Tariff(_rates(row, tokens.input, tier)).charge(tokens), key, _version()
 
 
 def quote(provider: str | None, model: str) -> Quote | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypedDict
 from tokentrail._pricing._names import is_same_model, provider_of, spellings
 from tokentrail._pricing._rates import Rates, rate, request_rate
 from tokentrail._query import Moment, filters, matcher
-from tokentrail._records import Record, from_us
+from tokentrail._records import from_us
 from tokentrail.errors import ConfigurationError, QueryError
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ class Overrides:
             else:
                 self._named.setdefault(one.model.lower(), []).append(one)
         self._patterns = sorted(patterns, key=lambda entry: len(entry[0].model.strip("*")), reverse=True)
+        bounds = {bound for one in unique.values() for bound in (one.effective_from_us, one.effective_to_us)}
+        self._bounds = sorted(bound for bound in bounds if bound is not None)
 
     def __iter__(self) -> Iterator[Override]:
         for some in self._named.values():
@@ -143,10 +146,14 @@ class Overrides:
     def __bool__(self) -> bool:
         return bool(self._named or self._patterns)
 
-    def find(self, record: Record, at_us: int) -> Override | None:
-        """The price of a call at its moment."""
-        provider = record.get("provider")
-        names = list(_names(record, provider))
+    def since(self, at_us: int) -> int | None:
+        """From when on the prices hold that hold at a moment; `None` if none does."""
+        before = bisect_right(self._bounds, at_us)
+        return self._bounds[before - 1] if before else None
+
+    def find(self, provider: str | None, model: str | None, asked: str | None, at_us: int) -> Override | None:
+        """The price of a call at a moment, by its model and the one that was asked for."""
+        names = list(_names(provider, model, asked))
         named = [one for name in names for one in self._named.get(name, ())]
         matching = [one for one, matches in self._patterns if any(map(matches, names))]
         for some in (named, matching):
@@ -160,9 +167,8 @@ class Overrides:
         return None
 
 
-def _names(record: Record, provider: str | None) -> Iterator[str]:
+def _names(provider: str | None, model: str | None, asked: str | None) -> Iterator[str]:
     """What a call's model is called: as it came, without its provider, with it, and as it was asked for."""
-    model, asked = record.get("model"), record.get("requested_model")
     same = [asked] if asked and (not model or is_same_model(model, asked)) else []
     for name in dict.fromkeys([*([model] if model else []), *same]):
         spelled = spellings(provider, name)[1]

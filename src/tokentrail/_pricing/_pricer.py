@@ -10,16 +10,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Protocol
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
 
 from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._pricing import _litellm_map
-from tokentrail._pricing._genai import GenaiPrices
+from tokentrail._pricing._genai import Edition, GenaiPrices
 from tokentrail._pricing._names import is_local
 from tokentrail._pricing._own import Override, Overrides, from_row, override, to_row
 from tokentrail._pricing._quotes import Quote, of_override
-from tokentrail._pricing._rates import FREE, Charge, Tokens, UnpriceableError, charge
+from tokentrail._pricing._rates import FREE, Charge, Tariff, Tokens, UnpriceableError
 from tokentrail._records import Record, now_us
 
 COST_COLUMNS: Final = frozenset(
@@ -30,8 +31,16 @@ _NO_DETAILS: Final[Mapping[str, int]] = {}
 _NO_TOKENS: Final = Tokens(0, 0)
 
 
+_REMEMBERED: Final = 1024
+"""Models whose source of prices is remembered: names come from outside, without end."""
 _STALE: Final = 30.0
 """Seconds after which the prices in the store are read again: another process may have set one."""
+
+
+class Price(Protocol):
+    """Adds the cost to records, in place."""
+
+    def __call__(self, *records: Record) -> None: ...
 
 
 class Keeper(Protocol):
@@ -60,6 +69,8 @@ class Pricer:
         self._health = health
         self._guard = guarded(health, "price")
         self._genai = GenaiPrices()
+        # What is found depends on nothing but the arguments, so it never grows stale.
+        self._source_of = lru_cache(_REMEMBERED)(self._found)
         self._lock = threading.Lock()
         self._registered = list(overrides)
         """Of this process only."""
@@ -140,13 +151,13 @@ class Pricer:
         self._rebuild()
         self._read_at = time.monotonic() + _STALE
 
-    def over(self, store: Callable[[], Keeper]) -> Callable[[Record], None]:
+    def over(self, store: Callable[[], Keeper]) -> Price:
         """`price` with the prices of a store, for those who read what waits for it."""
 
-        def price(record: Record) -> None:
+        def price(*records: Record) -> None:
             with self._guard:
                 self.prepare(store())
-            self.price(record)
+            self.price(*records)
 
         return price
 
@@ -165,10 +176,10 @@ class Pricer:
             at_us: the moment; now, if not given.
         """
         at = now_us() if at_us is None else at_us
-        own = self._overrides.find({"model": model, "provider": provider}, at)
+        own = self._overrides.find(provider, model, None, at)
         if own is not None:
             return of_override(own)
-        return self._genai.quote(provider, model, at) or _litellm_map.quote(provider, model)
+        return self._genai.edition.quote(provider, model, at) or _litellm_map.quote(provider, model)
 
     def own_quotes(self) -> Iterator[Quote]:
         """All own prices, whenever they hold."""
@@ -178,74 +189,121 @@ class Pricer:
     def quotes(self) -> Iterator[Quote]:
         """All own prices, then all of genai-prices as they hold now."""
         yield from self.own_quotes()
-        yield from self._genai.quotes(now_us())
+        yield from self._genai.edition.quotes(now_us())
 
     @property
     def version(self) -> str:
         """The version of genai-prices and its data."""
-        return self._genai.version
+        return self._genai.edition.version
 
     # --- pricing ---------------------------------------------------------------------------------
 
-    def price(self, record: Record) -> None:
-        """Add the cost, its source and its evidence to a record. Never raises."""
-        with self._guard:
-            self._price(record)
-            return
-        record.setdefault("cost_source", "unpriced")
+    def price(self, *records: Record) -> None:
+        """Add the cost, its source and its evidence to records. Never raises."""
+        edition = self._genai.known
+        waiting = iter(records)
+        for record in waiting:
+            unread = record
+            with self._guard:
+                self._price(record, edition)
+                for unread in waiting:
+                    self._price(unread, edition)
+            unread.setdefault("cost_source", "unpriced")
 
-    def _price(self, record: Record) -> None:
-        if record.get("cache_hit"):
+    def _price(self, record: Record, edition: Edition | None) -> None:
+        get = record.get
+        if get("cache_hit"):
             _write(record, FREE, "free")
             return
-        if record.get("cost_nanos") is not None and record.get("cost_source") in (None, "provider"):
+        if get("cost_nanos") is not None and get("cost_source") in (None, "provider"):
             record["cost_source"] = "provider"
             return
         for column in COST_COLUMNS & record.keys():
             del record[column]
         record["cost_source"] = "unpriced"
-        model = record.get("model") or record.get("requested_model")
-        if model:
+        if get("model") or get("requested_model"):
             try:
-                self._look_up(record, str(model))
+                self._look_up(record, edition)
             except UnpriceableError as error:
                 self._health.note(f"price_{error}")
 
-    def _look_up(self, record: Record, model: str) -> None:
-        provider, tokens = record.get("provider"), _tokens_of(record)
-        at_us = _started(record)
-        own = self._overrides.find(record, at_us) if self._overrides else None
-        if own is not None:
-            if own.rates.is_per_request:
-                _write(record, charge(own.rates, _NO_TOKENS), "override", own.model, own.id)
-            elif tokens is not None:
-                _write(record, charge(own.rates, tokens), "override", own.model, own.id)
-        elif is_local(provider, model):
-            _write(record, FREE, "free")
-        elif tokens is not None:
-            self._look_up_lists(record, provider, model, tokens, at_us)
-
-    def _look_up_lists(
-        self, record: Record, provider: str | None, model: str, tokens: Tokens, at_us: int
-    ) -> None:
-        tier, missing = _tier_of(record), None
-        try:
-            priced = self._genai.price(provider, model, tokens, at_us, tier, record.get("api_base"))
-        except UnpriceableError as error:
-            if not error.is_of_the_list:
-                raise
-            priced, missing = None, error
-        if priced is not None:
-            if priced.fuzzy:
-                self._health.note("price_fuzzy_match")
-            _write(record, priced.charge, "genai_prices", priced.model, priced.version)
+    def _look_up(self, record: Record, edition: Edition | None) -> None:
+        get = record.get
+        at_us, tier, overrides = _started(record), _tier_of(record), self._overrides
+        source = self._source_of(
+            edition,
+            overrides,
+            overrides.since(at_us),
+            get("provider"),
+            get("model"),
+            get("requested_model"),
+            tier,
+            get("api_base"),
+        )
+        tokens = _tokens_of(record) if source is None or not source.is_flat else _NO_TOKENS
+        if tokens is None:
             return
-        declared = _litellm_map.price(provider, model, tokens, tier)
-        if declared is not None:
-            amount, key, version = declared
-            _write(record, amount, "litellm_map", key, version)
-        elif missing is not None:
-            raise missing
+        if source is None:
+            _write_declared(record, tokens, tier)
+            return
+        try:
+            amount = source.charge(tokens, at_us)
+        except UnpriceableError as error:
+            if source.is_own or not error.is_of_the_list or not _write_declared(record, tokens, tier):
+                raise
+            return
+        if source.is_fuzzy:
+            self._health.note("price_fuzzy_match")
+        _write(record, amount, source.name, source.model, source.version)
+
+    def _found(
+        self,
+        edition: Edition | None,
+        overrides: Overrides,
+        since: int | None,
+        provider: str | None,
+        model: str | None,
+        asked: str | None,
+        tier: str | None,
+        host: str | None,
+    ) -> _Source | None:
+        """Who prices the calls of a model; `None` if nobody does but, perhaps, LiteLLM's map."""
+        own = None if since is None else overrides.find(provider, model, asked, since)
+        if own is not None:
+            charge = Tariff(own.rates).charge
+            return _Source(
+                "override",
+                lambda tokens, _: charge(tokens),
+                own.model,
+                own.id,
+                own.rates.is_per_request,
+                is_own=True,
+            )
+        name = str(model or asked)
+        if is_local(provider, name):
+            return _Source("free", lambda *_: FREE, is_flat=True)
+        edition = edition or self._genai.edition
+        entry = edition.find(provider, name, tier, host)
+        if entry is None:
+            return None
+        return _Source("genai_prices", entry.charge, entry.model.id, edition.version, is_fuzzy=entry.fuzzy)
+
+
+class _Source(NamedTuple):
+    """Whose price the calls of a model have."""
+
+    name: str
+    """As in `cost_source`."""
+    charge: Callable[[Tokens, int], Charge]
+    """The price of some counts at a moment."""
+    model: str | None = None
+    version: str | None = None
+    is_flat: bool = False
+    """Whether the counts do not matter."""
+    is_own: bool = False
+    """Whether no other list is asked, where this one has no rate."""
+    is_fuzzy: bool = False
+    """Whether the name was only near the one asked for."""
 
 
 # A fork may come while another thread holds the lock; in the child nobody would ever let go of it.
@@ -269,6 +327,16 @@ def _write(
         record["price_model"] = model
     if version is not None:
         record["price_version"] = version
+
+
+def _write_declared(record: Record, tokens: Tokens, tier: str | None) -> bool:
+    """Write the price that LiteLLM's map declares; whether it does."""
+    name = str(record.get("model") or record.get("requested_model"))
+    declared = _litellm_map.price(record.get("provider"), name, tokens, tier)
+    if declared is not None:
+        amount, key, version = declared
+        _write(record, amount, "litellm_map", key, version)
+    return declared is not None
 
 
 def _tokens_of(record: Record) -> Tokens | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
+from math import gcd
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 _PER_NANO: Final = 10**20
 """A rate is an integer: this many of its units are a nano-dollar per token, so that no digit is lost."""
@@ -64,15 +65,10 @@ class Rates(NamedTuple):
         return self.request > 0 and not any(rate is not None for rate in self[:-1])
 
 
-class Charge(NamedTuple):
-    """A price in nano-dollars. The total may exceed input and output by what is charged per request."""
+Charge: TypeAlias = tuple[int, int, int]
+"""Nano-dollars: total, input, output. The total may exceed their sum by what is charged per request."""
 
-    total: int
-    input: int
-    output: int
-
-
-FREE: Final = Charge(0, 0, 0)
+FREE: Final[Charge] = (0, 0, 0)
 
 
 def rate(dollars_per_million: Decimal | float | str) -> int:
@@ -101,22 +97,80 @@ def nanos(dollars: Decimal) -> int:
     return _rounded(int(Fraction(dollars) * 10**9 * _PER_NANO))
 
 
-def charge(rates: Rates, tokens: Tokens) -> Charge:
-    """The price of these counts.
+class Tariff:
+    """Rates made ready: what a token costs as a part of its whole, and how much more as one of its kind."""
 
-    Raises:
-        UnpriceableError: parts exceed their whole, or a kind of token has no rate.
-    """
-    check(tokens)
-    given = _charge_input(rates, tokens)
-    thought = 0 if rates.reasoning is None else tokens.reasoning
-    said = tokens.output - tokens.output_audio - thought
-    if said < 0:  # some reasoning was counted as audio, and nobody said how much
-        raise UnpriceableError("modality_unknown")
-    taken = _charge_kind(said, rates.output, "no_output_rate")
-    taken += _charge_kind(thought, rates.reasoning, "no_output_rate")
-    taken += _charge_kind(tokens.output_audio, rates.output_audio, "no_audio_rate")
-    return Charge(_rounded(given + taken + rates.request), _rounded(given), _rounded(taken))
+    __slots__ = (
+        "_cache_read", "_cache_write", "_cache_write_1h", "_heard", "_input", "_needs_look", "_output",
+        "_per_nano", "_rates", "_request", "_spoken", "_thought",
+    )  # fmt: skip
+
+    def __init__(self, rates: Rates) -> None:
+        unit = gcd(_PER_NANO, *(each for each in rates if each is not None))
+        given, taken, read, written, longer, heard, spoken, thought, request = (
+            None if each is None else each // unit for each in rates
+        )
+        self._rates = rates
+        self._per_nano = _PER_NANO // unit
+        self._input, self._output, self._request = given or 0, taken or 0, request or 0
+        self._cache_read = _more(read, self._input)
+        self._cache_write = _more(written, self._input)
+        self._cache_write_1h = _more(longer, self._input + self._cache_write)
+        self._heard = _more(heard, self._input)
+        self._spoken, self._thought = _more(spoken, self._output), _more(thought, self._output)
+        self._needs_look = given is None or taken is None
+
+    def charge(self, tokens: Tokens) -> Charge:
+        """The price of these counts.
+
+        Raises:
+            UnpriceableError: parts exceed their whole, or a kind of token has no rate.
+        """
+        check(tokens)
+        given, taken, read, written, longer, heard, spoken, thought, _, _ = tokens
+        if heard or spoken or self._needs_look:
+            self._look(tokens)
+        paid = (
+            given * self._input
+            + read * self._cache_read
+            + written * self._cache_write
+            + longer * self._cache_write_1h
+            + heard * self._heard
+        )
+        earned = taken * self._output + thought * self._thought + spoken * self._spoken
+        per_nano = self._per_nano
+        return (
+            _rounded(paid + earned + self._request, per_nano),
+            _rounded(paid, per_nano),
+            _rounded(earned, per_nano),
+        )
+
+    def _look(self, tokens: Tokens) -> None:
+        """Refuse counts that have no honest price, where audio was counted or a rate is missing."""
+        rates = self._rates
+        if tokens.input_audio and rates.input_audio is None:
+            raise UnpriceableError("no_audio_rate")
+        plain = tokens.input - tokens.input_audio
+        plain -= 0 if rates.cache_read is None else tokens.cache_read
+        longer = 0 if rates.cache_write_1h is None else tokens.cache_write_1h
+        plain -= longer if rates.cache_write is None else tokens.cache_write
+        if plain < 0:  # some audio came from the cache, and nobody said how much
+            raise UnpriceableError("modality_unknown")
+        if plain and rates.input is None:
+            raise UnpriceableError("no_input_rate")
+        said = tokens.output - tokens.output_audio
+        said -= 0 if rates.reasoning is None else tokens.reasoning
+        if said < 0:  # some reasoning was counted as audio, and nobody said how much
+            raise UnpriceableError("modality_unknown")
+        if said and rates.output is None:
+            raise UnpriceableError("no_output_rate")
+        if tokens.output_audio and rates.output_audio is None:
+            raise UnpriceableError("no_audio_rate")
+
+
+def _more(rate: int | None, whole: int) -> int:
+    """What a kind of token costs beyond its whole: nothing, where it has no rate of its own."""
+    return 0 if rate is None else rate - whole
 
 
 def check(tokens: Tokens) -> None:
@@ -135,35 +189,5 @@ def check(tokens: Tokens) -> None:
         raise UnpriceableError("contradiction")
 
 
-def _charge_input(rates: Rates, tokens: Tokens) -> int:
-    plain, total = tokens.input, 0
-    if tokens.cache_read and rates.cache_read is not None:
-        plain -= tokens.cache_read
-        total += tokens.cache_read * rates.cache_read
-    if tokens.cache_write:
-        kept, longer = tokens.cache_write, tokens.cache_write_1h
-        if longer and rates.cache_write_1h is not None:
-            kept -= longer
-            plain -= longer
-            total += longer * rates.cache_write_1h
-        if rates.cache_write is not None:
-            plain -= kept
-            total += kept * rates.cache_write
-    if tokens.input_audio:
-        plain -= tokens.input_audio
-        total += _charge_kind(tokens.input_audio, rates.input_audio, "no_audio_rate")
-    if plain < 0:  # some audio came from the cache, and nobody said how much
-        raise UnpriceableError("modality_unknown")
-    return total + _charge_kind(plain, rates.input, "no_input_rate")
-
-
-def _charge_kind(count: int, price: int | None, reason: str) -> int:
-    if not count:
-        return 0
-    if price is None:
-        raise UnpriceableError(reason)
-    return count * price
-
-
-def _rounded(amount: int) -> int:
-    return (2 * amount + _PER_NANO) // (2 * _PER_NANO)
+def _rounded(amount: int, per_nano: int = _PER_NANO) -> int:
+    return (2 * amount + per_nano) // (2 * per_nano)

@@ -16,7 +16,7 @@ from tokentrail._stats._ask import Ask
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from tokentrail._pricing import Pricer
+    from tokentrail._pricing import Price, Pricer
     from tokentrail.stores.base import Store
 
 
@@ -46,7 +46,7 @@ class Asking:
                 self._store = _open(self._source)
             return self._store
 
-    def _priced(self) -> Callable[[Record], None]:
+    def _priced(self) -> Price:
         """Adds the cost to a record, also by the prices in the store."""
         from tokentrail._pricing import Pricer
 

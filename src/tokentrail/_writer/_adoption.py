@@ -25,6 +25,7 @@ from tokentrail._records import Record
 from tokentrail._writer._delivery import BATCH, Delivery
 
 if TYPE_CHECKING:
+    from tokentrail._pricing import Price
     from tokentrail.stores.base import Store
 
 _STALE: Final = 3600.0
@@ -172,7 +173,7 @@ def import_pending(
     data_dir: Path,
     *,
     open_store: Callable[[], Store],
-    price: Callable[[Record], None],
+    price: Price,
     health: Health | None = None,
     timeout: float = 10.0,
     close: bool = True,
@@ -186,7 +187,7 @@ def import_pending(
         url: of the store, as its writers name it.
         data_dir: where journals lie.
         open_store: opens that store; called only if there is a journal.
-        price: adds cost to a row, in place.
+        price: adds cost to rows, in place.
         health: where damage and refusals are counted.
         timeout: seconds to wait for others who are importing the same journals.
         close: whether to close the store afterwards.

@@ -17,6 +17,7 @@ from tokentrail._records import START, Record
 from tokentrail.errors import ConfigurationError, SchemaTooNewError, StoreCorruptError, TokentrailError
 
 if TYPE_CHECKING:
+    from tokentrail._pricing import Price
     from tokentrail.stores.base import Appended, Position, Store
 
 BATCH: Final = 2000
@@ -48,7 +49,7 @@ class Delivery:
 
     Args:
         open_store: opens the store; called when it is first needed.
-        price: adds cost to a row, in place.
+        price: adds cost to rows, in place.
         health: where refusals are counted.
         refuse: keeps a record that the store cannot take.
         guest: works around each batch.
@@ -58,7 +59,7 @@ class Delivery:
         self,
         open_store: Callable[[], Store],
         *,
-        price: Callable[[Record], None],
+        price: Price,
         health: Health,
         refuse: Callable[[Record], None],
         guest: Guest | None = None,
@@ -165,12 +166,14 @@ class Delivery:
                 call()
 
     def _rows(self, records: Iterable[Record], where: Mapping[str, Any]) -> list[Record]:
-        # Copies: the caller's may be shared with those who show recent calls.
-        rows = [{**where, **record} for record in _fold(records)]
-        for row in rows:
-            if "kind" not in row:
-                with self._pricing:
-                    self._price(row)
+        rows = []
+        for record in _fold(records):
+            row = record.copy()  # the caller's may be shared with those who show recent calls
+            for column, value in where.items():
+                row.setdefault(column, value)
+            rows.append(row)
+        with self._pricing:
+            self._price(*[row for row in rows if "kind" not in row])
         return rows
 
     def _append(self, rows: Sequence[Record], positions: Sequence[Position], *, count: bool) -> bool:

@@ -23,6 +23,7 @@ from tokentrail._writer._signals import Request, Wake, let_imports_end
 from tokentrail._writer._upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from tokentrail._pricing import Price
     from tokentrail.stores.base import Store
 
 _ADOPTING: Final = 60.0
@@ -41,7 +42,7 @@ class Writer:
     Args:
         open_store: opens the store; called by the thread, when there is something to deliver.
         journal: where records are written down first; None: they live in memory until they are delivered.
-        price: adds cost to a row, in place; called by the thread.
+        price: adds cost to rows, in place; called by the thread.
         running: start records of the calls that run now. A call must be among them before its `note_start`.
         health: where losses, faults and duplicates are counted.
         guest: works in the thread around each batch, see `Guest`.
@@ -54,7 +55,7 @@ class Writer:
         *,
         open_store: Callable[[], Store],
         journal: Journal | None,
-        price: Callable[[Record], None],
+        price: Price,
         running: Callable[[], list[Record]],
         health: Health,
         guest: Guest | None = None,
