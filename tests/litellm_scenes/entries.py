@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import litellm
+from litellm import google_genai
 
 from litellm_rig import CLAUDE, HI, Rig
 
-_KEY: Final = "sk-secret-canary"
+KEY: Final = "sk-secret-canary"
+PROXY: Final = ("fastapi", "backoff", "redis")
+"""What LiteLLM's proxy needs, and by its imports some functions that have nothing to do with it."""
+_ASKED: Final = [{"role": "user", "parts": [{"text": "hello"}]}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,9 @@ class Entry:
         provider: what the row says.
         is_async: whether what `ask` gives is to be awaited.
         streams: whether what it gives is to be read.
-        needs: a module without which LiteLLM cannot do this.
+        needs: modules without which LiteLLM cannot do this.
         wire: whose wire it is.
+        heard_as: what some versions of LiteLLM call it in their events, which are all that mode `hooks` has.
     """
 
     name: str
@@ -38,18 +43,21 @@ class Entry:
     provider: str = "openai"
     is_async: bool = False
     streams: bool = False
-    needs: str | None = None
+    needs: tuple[str, ...] = ()
     wire: str = "openai"
+    heard_as: str | None = None
 
     @property
     def possible(self) -> bool:
         """Whether it can be done here."""
-        return self.needs is None or importlib.util.find_spec(self.needs) is not None
+        return all(importlib.util.find_spec(module) for module in self.needs)
 
 
-def _call(name: str, *, at: Callable[[Rig], Mapping[str, Any]], **given: Any) -> Callable[..., Any]:
+def _call(
+    name: str, *, at: Callable[[Rig], Mapping[str, Any]], of: Any = litellm, **given: Any
+) -> Callable[..., Any]:
     def ask(rig: Rig, more: Mapping[str, Any]) -> Any:
-        return getattr(litellm, name)(**{**given, **at(rig), **more})
+        return getattr(of, name)(**{**given, **at(rig), **more})
 
     return ask
 
@@ -62,7 +70,11 @@ def _anthropic(rig: Rig) -> Mapping[str, Any]:
     return rig.anthropic
 
 
-def _four(name: str, *, at: Callable[[Rig], Mapping[str, Any]], model: str, **what: Any) -> list[Entry]:
+def _bare(rig: Rig) -> Mapping[str, Any]:
+    return {"api_base": rig.provider.url, "api_key": KEY}
+
+
+def four(name: str, *, at: Callable[[Rig], Mapping[str, Any]], model: str, **what: Any) -> list[Entry]:
     """Sync and async, whole and streamed, of the chat models of one provider."""
     bare = what.pop("bare")
     return [
@@ -107,21 +119,22 @@ def _streamed(function: str, twin: str, **what: Any) -> list[Entry]:
     return whole + streams
 
 
-def _transcribe(name: str) -> Callable[..., Any]:
+def _upload(name: str, field: str, file: str, **given: Any) -> Callable[..., Any]:
+    """Ask with a file, a new one each time."""
+
     def ask(rig: Rig, more: Mapping[str, Any]) -> Any:
-        sound = io.BytesIO(b"RIFF0000WAVE")
-        sound.name = "hello.wav"
-        model = "openai/gpt-4o-transcribe"
-        return getattr(litellm, name)(model=model, file=sound, **rig.openai, **more)
+        content = io.BytesIO(b"RIFF0000WAVE")
+        content.name = file
+        return getattr(litellm, name)(**{field: content}, **given, **rig.openai, **more)
 
     return ask
 
 
-CHATS: Final = tuple(_four("", at=_openai, model="openai/gpt-4o", bare="gpt-4o"))
+CHATS: Final = tuple(four("", at=_openai, model="openai/gpt-4o", bare="gpt-4o"))
 WHOLE: Final = tuple(one for one in CHATS if not one.streams)
 STREAMS: Final = tuple(one for one in CHATS if one.streams)
 CLAUDES: Final = tuple(
-    _four(
+    four(
         " (Anthropic)",
         at=_anthropic,
         model=CLAUDE,
@@ -168,7 +181,7 @@ OTHERS: Final = (
         model="claude-haiku-4-5",
         provider="anthropic",
         wire="anthropic",
-        needs="soundfile",
+        needs=PROXY,
         ask=_call("anthropic_messages", at=_anthropic, model=CLAUDE, messages=HI, max_tokens=9, stream=True),
     ),
     Entry(
@@ -178,10 +191,12 @@ OTHERS: Final = (
     ),
     Entry(
         name="completion (Responses)",
+        heard_as="responses",
         ask=_call("completion", at=_openai, model="openai/responses/gpt-4o", messages=HI),
     ),
     Entry(
         name="completion stream (Responses)",
+        heard_as="responses",
         streams=True,
         ask=_call("completion", at=_openai, model="openai/responses/gpt-4o", messages=HI, stream=True),
     ),
@@ -215,9 +230,81 @@ OTHERS: Final = (
             is_async=name[0] == "a",
             call_type="audio",
             model="gpt-4o-transcribe",
-            ask=_transcribe(name),
+            ask=_upload(name, "file", "hello.wav", model="openai/gpt-4o-transcribe"),
         )
         for name in ("transcription", "atranscription")
     ),
+    *(
+        Entry(
+            name=name,
+            is_async=name[0] == "a",
+            call_type="image",
+            model="gpt-image-1",
+            ask=_upload(name, "image", "cat.png", model="openai/gpt-image-1", prompt="a hat"),
+        )
+        for name in ("image_edit", "aimage_edit")
+    ),
 )
 """Further functions whose answers tell a usage in tokens."""
+
+GOOGLES: Final = tuple(
+    Entry(
+        name=f"{name}{'' if whom == 'Gemini' else f' ({whom})'}",
+        is_async=name[0] == "a",
+        streams=name.endswith("_stream"),
+        needs=PROXY,
+        ask=_call(name, of=google_genai, at=at, model=f"{provider}/{model}", contents=_ASKED),
+        model=model,
+        provider=provider,
+    )
+    for whom, at, provider, model in (
+        ("Gemini", _bare, "gemini", "gemini-2.5-flash"),
+        ("OpenAI", _openai, "openai", "gpt-4o"),
+    )
+    for name in (
+        "generate_content",
+        "agenerate_content",
+        "generate_content_stream",
+        "agenerate_content_stream",
+    )
+    # LiteLLM gives an async generator to who asks OpenAI this way without awaiting.
+    if (whom, name) != ("OpenAI", "generate_content_stream")
+)
+"""Google's own API, as LiteLLM has it."""
+
+UNCOUNTED: Final = (
+    *_both(
+        "rerank",
+        "arerank",
+        at=lambda rig: {"api_base": f"{rig.provider.url}/v2/rerank", "api_key": KEY},
+        call_type="rerank",
+        model="rerank-v3.5",
+        provider="cohere",
+        given={"model": "cohere/rerank-v3.5", "query": "hello", "documents": ["hi", "bye"]},
+    ),
+    *_both(
+        "speech",
+        "aspeech",
+        call_type="audio",
+        model="tts-1",
+        given={"model": "openai/tts-1", "input": "hello", "voice": "alloy"},
+    ),
+    *_both(
+        "moderation",
+        "amoderation",
+        call_type="moderation",
+        model="omni-moderation-latest",
+        given={"model": "openai/omni-moderation-latest", "input": "hello"},
+    ),
+    *(
+        Entry(
+            name=name,
+            is_async=name[0] == "a",
+            call_type="image",
+            model="",  # which LiteLLM does not send
+            ask=_upload(name, "image", "cat.png", model="dall-e-2", custom_llm_provider="openai"),
+        )
+        for name in ("image_variation", "aimage_variation")
+    ),
+)
+"""Functions whose answers tell no tokens."""

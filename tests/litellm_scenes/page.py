@@ -62,6 +62,7 @@ def _lines(scene: Scene) -> Iterator[list[str]]:
 def _cell(scene: Scene, entry: Entry, mode: str) -> str:
     seen = scene.expected(entry, mode, NEWEST).seen
     words = [f"{len(seen.ends)}", ", ".join(seen.ends), _word(seen.tokens), _word(seen.costs)]
+    words = words if seen.ends else ["no row"]
     limit = scene.limit(entry, mode, NEWEST)
     return "; ".join(words) + ("" if limit is None else f" [{_reasons().index(limit.why) + 1}]")
 

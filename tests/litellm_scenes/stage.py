@@ -253,7 +253,7 @@ def _cost(row: Any, sent: Sent | None) -> str:
         return MADE_UP
     if row.usage_source == "estimated":
         return UNKNOWN if row.cost_usd is None else _tokens(row, sent)
-    if row.provider.startswith("ollama"):  # on the caller's own machine
+    if (row.provider or "").startswith("ollama"):  # on the caller's own machine
         return AS_SENT if row.cost_source == "free" and row.cost_usd == 0 else f"${row.cost_usd}"
     right = _price(row, sent)
     if row.cost_usd == right or (None not in (row.cost_usd, right) and abs(row.cost_usd - right) < 5e-10):
@@ -274,6 +274,7 @@ def _price(row: Any, sent: Sent | None) -> float | None:
         output_tokens=counts.get("output_tokens"),
         cache_read_tokens=counts.get("cache_read_tokens"),
         cache_write_tokens=counts.get("cache_creation_tokens"),
+        input_audio_tokens=counts.get("input_audio_tokens"),
     )
     try:
         return float(genai_prices.calc_price(usage, row.model, provider_id=row.provider).total_price)
@@ -287,12 +288,14 @@ def disagreements(scene: Scene, played: Play, entry: Entry, mode: str) -> list[s
     rows, found = played.rows, []
     if played.seen != expected:
         found.append(f"{played.seen} where {expected} belongs; {played.raised}")
-    if {row.call_type for row in rows} - {entry.call_type}:
+    if {row.call_type for row in rows} - {entry.call_type, entry.heard_as if mode == "hooks" else None}:
         found.append(f"call types {[row.call_type for row in rows]}, not {entry.call_type}")
     if any(row.is_streaming != entry.streams for row in rows):
         found.append(f"is_streaming {[row.is_streaming for row in rows]}")
     if {row.provider for row in rows} - {entry.provider}:
         found.append(f"providers {[row.provider for row in rows]}, not {entry.provider}")
+    if any(sent.reply.text in str(row) for sent in played.sent for row in rows):
+        found.append("the answer is in the row")
     if scene.kinds and mode == "inline":
         kinds = tuple(row.attempt_kind for row in rows)
         if kinds != scene.kinds or len({row.operation_id for row in rows}) != 1:

@@ -6,7 +6,9 @@ from typing import Final
 
 from litellm_scenes.answers import FAULTS, FORMS, PLACES
 from litellm_scenes.calls import ATTEMPTS, BESIDES
+from litellm_scenes.functions import FUNCTIONS
+from litellm_scenes.providers import WIRED
 from litellm_scenes.readers import LEFT
 from litellm_scenes.scenes import Scene
 
-SCENES: Final[tuple[Scene, ...]] = (*FORMS, *PLACES, *FAULTS, *LEFT, *ATTEMPTS, *BESIDES)
+SCENES: Final[tuple[Scene, ...]] = (*FORMS, *PLACES, *FAULTS, *LEFT, *ATTEMPTS, *BESIDES, *FUNCTIONS, *WIRED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,7 +27,10 @@ _UNNAMED: Final = frozenset((
     "error_type",
 ))  # fmt: skip
 """What may be told of the start and of the end of a call that asked not to be logged."""
-_QUOTES: Final = "received_args="
+_QUOTES: Final = re.compile(
+    r"received_args=|Got=|Received chunk: |Original [Rr]esponse: |JSON response: |(?<!parsing )chunk: "
+)
+"""What LiteLLM writes before an answer that it cannot read."""
 
 _generation = 0
 """Counts the forks that led here: a child leaves the calls of its parent alone."""
@@ -190,8 +194,9 @@ def _beside(tracker: Tracker, outer: Link, fields: Mapping[str, Any]) -> dict[st
 
 def _without_answer(error: BaseException | str) -> dict[str, Any]:
     """An error's message without the answer that LiteLLM quotes when it cannot read one."""
-    message, quoted, _ = (error if isinstance(error, str) else safe_str(error)).partition(_QUOTES)
-    return {"error_message": message} if quoted else {}
+    message = error if isinstance(error, str) else safe_str(error)
+    quoted = _QUOTES.search(message)
+    return {"error_message": message[: quoted.start()]} if quoted else {}
 
 
 # --- recently seen: for the witnesses that come later --------------------------------------------

@@ -74,6 +74,8 @@ _PROXY_LABELS: Final = (
     ("team_id", "user_api_key_team_id"), ("team_alias", "user_api_key_team_alias"),
 )  # fmt: skip
 """What it knows besides, kept as attributes: an end user hides the key's own, a project its team."""
+_WAYS: Final = frozenset({"converse", "converse_like", "invoke", "responses"})
+"""Ways to ask a model that has several, as in `bedrock/converse/…` and `openai/responses/…`."""
 _SCALAR: Final = frozenset({bool, int, float, str})
 _LABEL: Final = 256
 _LABELS: Final = 32
@@ -148,8 +150,12 @@ def _metadata(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def bare_model(model: str | None, provider: str | None) -> str | None:
-    """A model's name without LiteLLM's `provider/` in front."""
-    return model.removeprefix(f"{provider}/") if model and provider else model
+    """A model's name without what LiteLLM reads off its front: `provider/`, and the way to ask it."""
+    if not model or not provider:
+        return model
+    model = model.removeprefix(f"{provider}/")
+    way, slash, rest = model.partition("/")
+    return rest if slash and way in _WAYS else model
 
 
 def _host(details: Details, params: dict[str, Any]) -> str | None:

@@ -33,6 +33,8 @@ from tokentrail.integrations._litellm_usage import (
 
 _UNSENT: Final = "litellm_no_upstream_llm_call"
 _PASSED: Final = "pass_through_endpoint"
+_STREAMED: Final = COST_IS_STAMPED | {"anthropic_messages"}
+"""Call types of whose streams LiteLLM tells the usage, or its own estimate of it."""
 
 
 def started(details: Details, tracker: Tracker) -> None:
@@ -64,8 +66,11 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
     cached = details.get("cache_hit") is True
     if attempt is None or (cached and not attempt.is_told(tracker)):
         kind = kind_of(str(details.get("call_type")))
-        if kind is None or not (cached or hooks or details.get("call_type") == _PASSED):
+        passed = details.get("call_type") == _PASSED
+        if kind is None or not (cached or hooks or passed):
             return
+        if not (cached or passed or details.get("custom_llm_provider")):
+            return  # LiteLLM has asked through another of its functions, which told of it
         attempt = _new(details, kind, None) if attempt is None else attempt
         _begin(attempt, details, tracker, **_started_at(timing))
     elif attempt.watched:
@@ -138,10 +143,16 @@ def _fill(attempt: Attempt, response: object) -> None:
 
 
 def _usage(details: Details, response: object) -> Usage:
-    if details.get("stream") is True and details.get("call_type") in COST_IS_STAMPED:
-        told = usage_in(response)
-        return MISSING if is_made_up(told) else read_usage(told)
-    return usage_of(response, details.get("original_response"))
+    call_type = details.get("call_type")
+    if details.get("stream") is not True or call_type not in _STREAMED:
+        return usage_of(response, details.get("original_response"))
+    told = usage_in(response)
+    return MISSING if _is_guess(call_type, told) else read_usage(told)
+
+
+def _is_guess(call_type: object, told: object) -> bool:
+    """Whether a stream's usage is LiteLLM's estimate; one of Anthropic's has always some input."""
+    return is_made_up(told) if call_type in COST_IS_STAMPED else not read_usage(told).input_tokens
 
 
 def _is_chunk(response: object) -> bool:

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from tokentrail._normalize import StreamUsage, normalize_usage
 from tokentrail._usage import MISSING, Usage
@@ -20,6 +20,9 @@ _DETAILS: Final = (
 )  # fmt: skip
 _COUNTING: Final = ("usage", "oken", "eval_count", "billed_units")
 """Words of which one is in every answer that counts something."""
+_READ: Final = ("cached", "cacheRead", "cache_read", "cache_hit")
+_WRITTEN: Final = ("cacheWrite", "cache_creation", "cache_write")
+"""Words of which one is in every answer that tells input read from a cache, or written to one."""
 _RAW_LIMIT: Final = 4 << 20
 """Characters of a raw answer that are searched for its usage; longer ones are embeddings or images."""
 
@@ -102,21 +105,35 @@ def usage_of(response: object, raw: object) -> Usage:
     """
     usage = read_usage(usage_in(response))
     if usage.reported:
-        return MISSING if _says_nothing(raw) else usage
+        return MISSING if _is_guess(usage, response, raw) else _as_sent(usage, raw)
     told = usage_in_raw(raw)
     if told.reported or raw_is_json(raw):
         return told
     return MISSING
 
 
-def _says_nothing(raw: object) -> bool:
-    """Whether the provider's own answer has no counts: what LiteLLM tells then is its estimate (Ollama)."""
-    return (
-        isinstance(raw, str)
-        and len(raw) <= _RAW_LIMIT
-        and raw_is_json(raw)
-        and not any(word in raw for word in _COUNTING)
-    )
+def _is_guess(usage: Usage, response: object, raw: object) -> bool:
+    """Whether the usage is LiteLLM's estimate: the provider's own answer has no counts (Ollama)."""
+    if raw is None:  # all that is known of Ollama's older endpoint, whose text LiteLLM counts as nothing
+        return usage.output_tokens == 0 and str(field(response, "model")).startswith("ollama/")
+    return _is_known(raw) and not any(word in raw for word in _COUNTING)
+
+
+def _as_sent(usage: Usage, raw: object) -> Usage:
+    """Without the cached input of zero that LiteLLM writes where the provider tells none (Bedrock)."""
+    unread, unwritten = usage.cache_read_tokens == 0, usage.cache_creation_tokens == 0
+    if not (unread or unwritten) or not _is_known(raw):
+        return usage
+    if unread and not any(word in raw for word in _READ):
+        usage = usage._replace(cache_read_tokens=None)
+    if unwritten and not any(word in raw for word in _WRITTEN):
+        usage = usage._replace(cache_creation_tokens=None)
+    return usage
+
+
+def _is_known(raw: object) -> TypeGuard[str]:
+    """Whether the provider's own answer is there to be searched."""
+    return isinstance(raw, str) and len(raw) <= _RAW_LIMIT and raw_is_json(raw)
 
 
 def usage_in_raw(raw: object) -> Usage:

@@ -139,7 +139,7 @@ def _as_it_is(usage: Usage) -> Usage:
 AZURE: Final = _copy(_as_it_is, opening=_azure_opening)
 DEEPSEEK: Final = _copy(_deepseek_usage, counts=_deepseek_counts)
 FIREWORKS: Final = _copy(_as_it_is)
-GROQ: Final = _copy(_groq_usage, chunk=_groq_chunk)
+GROQ: Final = _copy(_groq_usage, chunk=_groq_chunk, more={"service_tier": "on_demand"})
 MISTRAL: Final = _copy(_as_it_is)
 OPENROUTER: Final = _copy(_openrouter_usage, counts=_openrouter_counts, more={"system_fingerprint": None})
 XAI: Final = _copy(_xai_usage, counts=_xai_counts)
