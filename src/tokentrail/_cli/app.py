@@ -12,7 +12,7 @@ from tokentrail._cli import conversations, failures, options, questions
 from tokentrail._cli.budgets import budget
 from tokentrail._cli.export import export
 from tokentrail._cli.prices import prices, reprice
-from tokentrail._cli.prune import prune
+from tokentrail._cli.prune import archive, prune
 from tokentrail._cli.reports import report
 from tokentrail._cli.show import Show, put_json
 from tokentrail._cli.tokens import token
@@ -36,6 +36,7 @@ db = typer.Typer(help="The database itself.", no_args_is_help=True, rich_markup_
 app.add_typer(db, name="db")
 app.command()(export)
 app.command()(prune)
+app.command()(archive)
 app.command()(reprice)
 app.add_typer(prices, name="prices")
 app.add_typer(budget, name="budget")

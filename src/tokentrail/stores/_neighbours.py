@@ -14,7 +14,7 @@ from tokentrail._neighbours import INHERITED
 from tokentrail._records import COLUMN_OF, Record
 from tokentrail.models import LLMCall, Message
 from tokentrail.models._neighbours import NEIGHBOURS, public_columns
-from tokentrail.stores.base import Refused
+from tokentrail.stores.base import Refused, Take
 
 _CHUNK: Final = 500
 Write = Callable[[Sequence[Record]], None]
@@ -79,15 +79,29 @@ class SqlShelf:
         return self._write_each(write, rows) if rows else []
 
 
-def delete_before(connection: Connection, mark: datetime, most: int) -> bool:
+def delete_before(connection: Connection, mark: datetime, most: int, take: Take | None) -> bool:
     """Delete rows of every kind that are older, `most` of each; whether there may be more."""
     deleted = []
     for model in NEIGHBOURS.values():
         table = table_of(model)
         last = table.c.last_activity if "last_activity" in table.c else table.c.started_at
-        old = sa.select(table.c.id).where(last < mark).limit(most)
-        deleted.append(connection.execute(sa.delete(table).where(table.c.id.in_(old))).rowcount)
+        old = sa.select(table.c.id).where(last < mark).limit(most).with_for_update()
+        ids = list(connection.execute(old).scalars())
+        if take is not None:
+            take_rows(connection, model, "id", ids, take)
+        for chunk in _chunks(ids):
+            connection.execute(sa.delete(table).where(table.c.id.in_(chunk)))
+        deleted.append(len(ids))
     return max(deleted) == most
+
+
+def take_rows(connection: Connection, model: Any, key: str, ids: Collection[str], take: Take) -> None:
+    """Hand rows over, before they are deleted."""
+    with Session(connection, expire_on_commit=False) as session:
+        for chunk in _chunks(ids):
+            rows = session.execute(sa.select(model).where(table_of(model).c[key].in_(chunk))).scalars().all()
+            if rows:
+                take(rows)
 
 
 def table_of(model: Any) -> sa.Table:

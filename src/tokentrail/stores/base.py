@@ -39,6 +39,9 @@ Position: TypeAlias = tuple[str, int]
 Progress: TypeAlias = Callable[[int, int], object]
 """Told how many rows are done, and how many there are."""
 
+Take: TypeAlias = Callable[[Sequence[SQLModel]], object]
+"""Given the rows of one table that are about to be deleted; if it raises, they are not."""
+
 ROLLUP: Final = "rollup"
 """Answered from the sums that are kept beside the rows."""
 ROWS: Final = "rows"
@@ -234,8 +237,11 @@ class Store(Protocol):
     def discard(self, table: type[SQLModel], key: str) -> bool:
         """Delete a row of a small table; whether it was there."""
 
-    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
-        """Delete the calls that started before a moment, or only count; returns how many. Sums keep them."""
+    def prune(self, before: datetime, *, dry_run: bool = False, take: Take | None = None) -> int:
+        """Delete the calls that started before a moment, or only count; returns how many. Sums keep them.
+
+        `take` is given every row first, in the transaction that deletes it.
+        """
 
     def kept_since(self) -> int | None:
         """From which moment on calls are rows: those before were pruned, and are in sums only."""

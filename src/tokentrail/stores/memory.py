@@ -20,8 +20,9 @@ from tokentrail._records import (
     Record,
     to_us,
 )
-from tokentrail.models import LLMCall, Neighbour
+from tokentrail.models import LLMCall, LLMPayload, Neighbour
 from tokentrail.models._columns import TIMES_US
+from tokentrail.models._neighbours import NEIGHBOURS
 from tokentrail.stores import _joining
 from tokentrail.stores._cover import HOUR, WIDTHS
 from tokentrail.stores._delta import SERIES, SERIES_FIELDS
@@ -36,6 +37,7 @@ from tokentrail.stores.base import (
     Refused,
     Row,
     Spans,
+    Take,
     apart,
     fold,
     key_of,
@@ -115,21 +117,31 @@ class MemoryStore:
         with self._lock:
             return self._kept.get(table, {}).pop(key, None) is not None
 
-    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+    def prune(self, before: datetime, *, dry_run: bool = False, take: Take | None = None) -> int:
         mark = to_us(before)
         with self._lock:
             old = [call_id for call_id, record in self._calls.items() if record["started_at"] < mark]
             if dry_run:
                 return len(old)
+            for kind, there in self._neighbours.items():
+                for row in list(there.values()):
+                    if row["last_activity" if "last_activity" in row else "started_at"] < mark:
+                        if take is not None:
+                            take([NEIGHBOURS[kind].from_record(row)])
+                        del there[row["id"]]
             for call_id in old:
+                if take is not None:
+                    self._hand_over(call_id, take)
                 record = self._calls.pop(call_id)
                 self._pruned[call_id] = record
                 self._pruned_before = max(self._pruned_before, record["started_at"] + 1)
-            for there in self._neighbours.values():
-                for row in list(there.values()):
-                    if row["last_activity" if "last_activity" in row else "started_at"] < mark:
-                        del there[row["id"]]
         return len(old)
+
+    def _hand_over(self, call_id: str, take: Take) -> None:
+        take([LLMCall.from_record(self._calls[call_id])])
+        said = {name: text for name, text in self.payload(call_id).items() if text is not None}
+        if said:
+            take([LLMPayload(call_id=call_id, **said)])
 
     def correct(self, records: Sequence[Record]) -> Appended:
         refused: list[Refused] = []

@@ -19,12 +19,12 @@ from tokentrail._measures import Test
 from tokentrail._query import Filters, Query
 from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
-from tokentrail.models import LLMCall, Neighbour
+from tokentrail.models import LLMCall, LLMPayload, Neighbour
 from tokentrail.stores import _engine, _joining, _sketches
 from tokentrail.stores._calls import CALLS, PAYLOADS, Calls, ledger
 from tokentrail.stores._coarse import coarse, coarse_spans
 from tokentrail.stores._compile import answer, condition, conditions, operand, spans
-from tokentrail.stores._neighbours import SqlShelf, delete_before, table_of
+from tokentrail.stores._neighbours import SqlShelf, delete_before, table_of, take_rows
 from tokentrail.stores._rebuild import rebuild
 from tokentrail.stores._sessions import page_of_sessions
 from tokentrail.stores.base import (
@@ -39,6 +39,7 @@ from tokentrail.stores.base import (
     Row,
     Spans,
     StoreReplacedError,
+    Take,
     apart,
     fold,
     key_of,
@@ -47,6 +48,8 @@ from tokentrail.stores.base import (
 
 ERASED_AT_ONCE: Final = 5_000
 """Rows one transaction of `prune` and `erase` deletes, so that writers never wait long."""
+TAKEN_AT_ONCE: Final = 1_000
+"""The same where the rows go somewhere else first."""
 
 _ADVANCE: Final = sa.text(
     "INSERT INTO journal_position (segment, position) VALUES (:segment, :position) "
@@ -200,8 +203,9 @@ class SqlStore:
                 session.flush()
             return row is not None
 
-    def prune(self, before: datetime, *, dry_run: bool = False) -> int:
+    def prune(self, before: datetime, *, dry_run: bool = False, take: Take | None = None) -> int:
         mark = before if before.tzinfo else before.replace(tzinfo=UTC)
+        most = ERASED_AT_ONCE if take is None else TAKEN_AT_ONCE
         old = sa.select(CALLS.c.id).where(CALLS.c.started_at < mark).order_by(CALLS.c.started_at)
         if dry_run:
             with self._reading() as connection:
@@ -210,13 +214,16 @@ class SqlStore:
         pruned = 0
         while True:
             with self._writing() as connection:
-                ids = list(connection.execute(old.limit(ERASED_AT_ONCE)).scalars())
+                ids = list(connection.execute(old.limit(most).with_for_update()).scalars())
+                if take is not None:
+                    take_rows(connection, LLMCall, "id", ids, take)
+                    take_rows(connection, LLMPayload, "call_id", ids, take)
                 self._calls.prune(connection, ids)
-                more = delete_before(connection, mark, ERASED_AT_ONCE)
+                more = delete_before(connection, mark, most, take)
                 if self._file is not None:
                     _give_back(connection)
             pruned += len(ids)
-            if len(ids) < ERASED_AT_ONCE and not more:
+            if len(ids) < most and not more:
                 return pruned
 
     def correct(self, records: Sequence[Record]) -> Appended:
