@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from tokentrail._export._kinds import Column
 from tokentrail._export._text import csv_lines, json_lines
 from tokentrail._neighbours import FIELDS_OF
 from tokentrail._records import FIELDS, TEXT
 from tokentrail.errors import ConfigurationError, QueryError
-
-if TYPE_CHECKING:
-    from sqlmodel import SQLModel
 
 ARCHIVE_FORMATS: Final = ("jsonl", "csv")
 """Formats that grow line by line, so that what is deleted is always on the disk before."""
@@ -47,13 +44,13 @@ class Archive:
         self._files: dict[str, BinaryIO] = {}
         self._open = ExitStack()
 
-    def take(self, rows: Sequence[SQLModel]) -> None:
+    def take(self, rows: Sequence[Any]) -> None:
         """Write rows of one table, and bring them to the medium: they are deleted next.
 
         Raises:
             ConfigurationError: a file cannot be written.
         """
-        table = str(rows[0].__tablename__)
+        table = rows[0].__tablename__
         columns = [Column(name, kind, attrgetter(name)) for name, kind in _FIELDS[table].items()]
         try:
             file = self._files.get(table)
