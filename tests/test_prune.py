@@ -182,3 +182,13 @@ def test_a_wrong_archive_is_told_and_deletes_nothing(
     assert done.returncode == 2
     assert said in done.stderr
     assert Stats(url).calls().total == 4
+
+
+def test_a_call_of_a_time_that_was_pruned_is_lost_and_counted(url: str) -> None:
+    """Its like may be in the sums already, so it is no row; but nobody is left to think that it is."""
+    Stats(url).prune("2026-03-04")
+    with Tracker(url) as tracker:
+        tracker.record(model="m", started_at=NOON, usage={"prompt_tokens": 10})
+        assert tracker.flush() is False
+        assert tracker.health()["lost"] == {"pruned": 1}
+        assert tracker.stats.calls().total == 2

@@ -232,6 +232,11 @@ class Delivery:
         self.written += appended.inserted + appended.replaced
         if count and appended.unchanged:
             self._health.note("duplicates", appended.unchanged)
+        if appended.expired and count:
+            self.refused += appended.expired
+            self._health.lose("pruned", appended.expired)
+        elif appended.expired:  # adopted: they were delivered and pruned, or never; nobody can tell
+            self._health.note("expired", appended.expired)
         if self.failures:
             self.failures = 0
             self.last_error = None
