@@ -116,6 +116,25 @@ def test_a_bad_record_stops_no_other(store: Store, bad: Record) -> None:
     assert store.positions() == {"a.seg": 9}
 
 
+def test_counts_that_are_unusual_are_added_up(store: Store) -> None:
+    """Values below zero, and the largest there may be, are summed exactly; one more is refused."""
+    appended = store.append(
+        [
+            call(1, model="m", input_tokens=2**53, cost_nanos=-7, output_tokens=-(2**53)),
+            call(2, model="m", input_tokens=-1, cost_nanos=7, output_tokens=2**53 - 1),
+            call(3, model="m", input_tokens=2**53 + 1),
+            call(4, model="m", input_tokens=-(2**53) - 1),
+            call(5, model="n", cost_nanos=-(2**40)),
+        ]
+    )
+    assert [refused.id for refused in appended.refused] == ["call-0003", "call-0004"]
+    asked = Query(("calls", "input_tokens", "output_tokens", "cost_usd", "total_tokens"), by=("model",))
+    assert [tuple(group.values()) for group in store.aggregate(asked)] == [
+        ("m", 2, 2**53 - 1, -1, 0, None),
+        ("n", 1, None, None, -(2**40), None),
+    ]
+
+
 def test_a_refused_end_leaves_the_weaker_row(store: Store) -> None:
     """A final end that cannot be stored does not take its provisional row with it."""
     store.append([call(1, finality=1, input_tokens=5)])

@@ -7,7 +7,8 @@ right, and nothing else is needed: whatever fact of a call changes, old and new 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -36,6 +37,14 @@ Key: TypeAlias = tuple[int, int, str]
 """(dimension, slot of its finest level, token)."""
 
 
+_Labels: TypeAlias = tuple[str | None, str | None, tuple[str, ...], tuple[str | None, ...]]
+_Owner: TypeAlias = tuple[int, str | None, _Labels]
+"""(quarter, session, labels). Few calls of a batch differ in all of it: most are counted together, and
+under all of their labels at once.
+"""
+_Gain: TypeAlias = list[int]
+"""[all counters as one integer, when the first call started, when the last one did]."""
+
 Stale: TypeAlias = dict[Any, list[int | None]]
 """Cells, and the extremes of old rows in them that no new row reaches."""
 
@@ -51,10 +60,8 @@ class Side:
     """The shares of some calls, by where they count."""
 
     def __init__(self) -> None:
-        self.series: dict[tuple[int, tuple[Any, ...]], _Cell] = {}
-        self.labels: dict[Key, _Cell] = {}
-        self.sessions: dict[str, _Cell] = {}
-        self.spans: dict[tuple[int, tuple[Any, ...]], tuple[list[int], list[int]]] = {}
+        self._series: dict[tuple[int, tuple[Any, ...]], _Cell] = {}
+        self._owners: dict[_Owner, _Gain] = {}
 
     def add(self, records: Iterable[Record]) -> None:
         """Count calls.
@@ -62,78 +69,102 @@ class Side:
         Raises:
             OverflowError: a value is too large to be counted.
         """
+        series, owners = self._series, self._owners
         for each in records:
             record = _known(each) if None in each.values() else each
+            get = record.get
             shape = _shape(tuple(record))
             total = shape.kind(record).adds(record)
             started = record["started_at"]
-            series = shape.series(record)
-            _count(self.series, (started // WIDTHS[QUARTER], series), total, record)
-            narrow = total & NARROW_MASK
-            for dimension, token in _labels(record):
-                slot = started // WIDTHS[FINEST.get(dimension, QUARTER)]
-                _count(self.labels, (dimension, slot, token), narrow, record)
-            if "session_id" in record:
-                _count(self.sessions, record["session_id"], narrow, record)
-            if not record.get("cache_hit"):
-                self._span(started // WIDTHS[HOUR], series, record)
-
-    def _span(self, slot: int, series: tuple[Any, ...], record: Record) -> None:
-        duration, first = record.get("duration_us"), record.get("time_to_first_token_us")
-        if duration is None and first is None:
-            return
-        durations, firsts = self.spans.setdefault((slot, series), ([], []))
-        if duration is not None:
-            durations.append(duration)
-        if first is not None:
-            firsts.append(first)
+            slot = started // WIDTHS[QUARTER]
+            cell = series.get(key := (slot, shape.series(record)))
+            if cell is None:
+                series[key] = _Cell(total, [record])
+            else:
+                cell.total += total
+                cell.members.append(record)
+            tags = get("tags")
+            failed = (get("error_type"),) if record["status"] in FAILED else ()
+            labels = (get("user_id"), get("client_id"), tuple(tags) if tags else (), failed)
+            _gain(owners, (slot, get("session_id"), labels), total, started, started)
 
     def cells(self) -> dict[Key, Cell]:
         """All cells of the finest levels."""
-        found = {key: cell.narrow() for key, cell in self.labels.items()}
-        for (slot, series), cell in self.series.items():
-            wide = cell.wide()
-            model = series[1]
+        found = self.labels()
+        for (slot, series), cell in self._series.items():
+            wide = Cell(cell.total, extremes_of(WIDE, cell.members))
             for key in (
-                (SERIES, slot, json.dumps(series)),
+                (SERIES, slot, token_of_series(series)),
                 (ALL, slot, EVERYTHING),
-                (MODEL, slot, token_of(model)),
+                (MODEL, slot, token_of(series[1])),
             ):
                 known = found.get(key)
                 found[key] = wide if known is None else joined(known, wide)
         return found
 
-    def sessions_cells(self) -> dict[str, Cell]:
-        """The cells of sessions."""
-        return {session_id: cell.narrow() for session_id, cell in self.sessions.items()}
+    def labels(self) -> dict[Key, Cell]:
+        """What each label gains."""
+        found: dict[tuple[int, int, str | None], _Gain] = {}
+        hours = WIDTHS[HOUR] // WIDTHS[QUARTER]
+        for (slot, _, (user, client, tags, error_types)), gain in self._owners.items():
+            _gain(found, (USER, slot // hours, user), *gain)
+            _gain(found, (CLIENT, slot, client), *gain)
+            for tag in dict.fromkeys(tags) or (None,):
+                _gain(found, (TAG, slot, tag), *gain)
+            for error_type in error_types:
+                _gain(found, (ERROR_TYPE, slot, error_type), *gain)
+        return {
+            (dimension, slot, token_of(label)): _narrow(gain)
+            for (dimension, slot, label), gain in found.items()
+        }
+
+    def sessions(self) -> dict[str, Cell]:
+        """What each session gains."""
+        found: dict[str, _Gain] = {}
+        for (_, session_id, _), gain in self._owners.items():
+            if session_id is not None:
+                _gain(found, session_id, *gain)
+        return {session_id: _narrow(gain) for session_id, gain in found.items()}
+
+    def spans(self) -> dict[tuple[int, tuple[Any, ...]], tuple[list[int], list[int]]]:
+        """How long calls took, and their first tokens, by hour and series."""
+        found: dict[tuple[int, tuple[Any, ...]], tuple[list[int], list[int]]] = {}
+        many = WIDTHS[HOUR] // WIDTHS[QUARTER]
+        for (slot, series), cell in self._series.items():
+            members = [record for record in cell.members if not record.get("cache_hit")]
+            several = found.setdefault((slot // many, series), ([], []))
+            for values, column in zip(several, ("duration_us", "time_to_first_token_us"), strict=True):
+                values += [record[column] for record in members if column in record]
+        return {place: several for place, several in found.items() if any(several)}
+
+
+def _gain(gains: dict[Any, _Gain], key: Any, total: int, first: int, last: int) -> None:
+    gain = gains.get(key)
+    if gain is None:
+        gains[key] = [total, first, last]
+        return
+    gain[0] += total
+    if first < gain[1]:
+        gain[1] = first
+    if last > gain[2]:
+        gain[2] = last
+
+
+def _narrow(gain: _Gain) -> Cell:
+    total, first, last = gain
+    return Cell(total & NARROW_MASK, [first, last])
 
 
 class _Cell:
     __slots__ = ("members", "total")
 
-    def __init__(self, total: int, member: Record) -> None:
+    def __init__(self, total: int, members: list[Record]) -> None:
         self.total = total
-        self.members = [member]
-
-    def narrow(self) -> Cell:
-        starts = [member["started_at"] for member in self.members]
-        return Cell(self.total, [min(starts), max(starts)])
-
-    def wide(self) -> Cell:
-        return Cell(self.total, extremes_of(WIDE, self.members))
+        self.members = members
 
 
 def _known(record: Record) -> Record:
     return {column: value for column, value in record.items() if value is not None}
-
-
-def _count(cells: dict[Any, _Cell], key: Any, total: int, record: Record) -> None:
-    cell = cells.get(key)
-    if cell is None:
-        cells[key] = _Cell(total, record)
-    else:
-        cell.total += total
-        cell.members.append(record)
 
 
 def joined(one: Cell, other: Cell) -> Cell:
@@ -147,6 +178,12 @@ def token_of(value: str | None) -> str:
     return UNKNOWN if value is None else f"={value}"
 
 
+@lru_cache(maxsize=4_096)
+def token_of_series(series: tuple[Any, ...]) -> str:
+    """How a series is written as a key."""
+    return json.dumps(series)
+
+
 def label_of(token: str) -> str | None:
     """The label a key stands for."""
     return token[1:] if token else None
@@ -155,19 +192,6 @@ def label_of(token: str) -> str | None:
 def table_of(dimension: int) -> tuple[str, Lanes]:
     """Where a dimension's cells are, and what they count."""
     return ("usage", WIDE) if dimension <= MODEL else ("usage_label", NARROW)
-
-
-def _labels(record: Record) -> Iterator[tuple[int, str]]:
-    yield USER, token_of(record.get("user_id"))
-    yield CLIENT, token_of(record.get("client_id"))
-    tags = record.get("tags")
-    if tags:
-        for tag in dict.fromkeys(tags):
-            yield TAG, f"={tag}"
-    else:
-        yield TAG, UNKNOWN
-    if record["status"] in FAILED:
-        yield ERROR_TYPE, token_of(record.get("error_type"))
 
 
 # --- shapes: what is the same for all records with the same columns -------------------------------
@@ -246,12 +270,12 @@ class Delta:
 
     def sessions(self) -> tuple[dict[str, Cell], Stale]:
         """The same of sessions."""
-        new, old = (_sum(side.sessions_cells() for side in sides) for sides in (self.new, self.old))
+        new, old = (_sum(side.sessions() for side in sides) for sides in (self.new, self.old))
         return new, _take(new, old)
 
     def gone_sessions(self) -> set[str]:
         """Sessions that an old row was of."""
-        return {session_id for side in self.old for session_id in side.sessions}
+        return {session_id for side in self.old for session_id in side.sessions()}
 
 
 def _sum(several: Iterable[dict[Any, Cell]]) -> dict[Any, Cell]:

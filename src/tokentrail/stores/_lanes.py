@@ -38,7 +38,6 @@ MORE: Final = (
 LARGEST: Final = 2**53
 """Of one call no counter is larger: a thousand of the largest fit into a lane."""
 _BITS: Final = 64
-Value = Callable[[Record], int | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +97,8 @@ _PICKS: Final[Mapping[Lanes, list[tuple[Any, str]]]] = {
     for lanes in (NARROW, WIDE)
 }
 """How each extreme is found, and in which column."""
+_UNUSUAL: Final = sum((1 << 63 | 0x3FF << 53) << _BITS * index for index in range(len(WIDE.sums)))
+"""Bits that only values have that are negative, or larger than `LARGEST`; or as large."""
 _UNPACK: Final = {lanes: struct.Struct(f"<{len(lanes.sums)}q").unpack for lanes in (NARROW, WIDE)}
 
 
@@ -135,19 +136,29 @@ class Kind:
             OverflowError: a value is too large to be counted.
         """
         values = self._values(record)
-        if values:
-            if max(values) > LARGEST or min(values) < -LARGEST:
-                raise OverflowError(f"{max(values, key=abs)} is too large to be counted")
-            if min(values) < 0:
-                total = sum(record[column] << _BITS * index for index, column in self._places.items())
-            else:
-                total = int.from_bytes(self._pack(*values), "little")
-        else:
-            total = 0
+        total = self._packed(values)
+        if total & _UNUSUAL:
+            total = self._summed(values, record)
         if self._less and self.first_token:
             total -= self._less * record["time_to_first_token_us"]
         adds: int = total + self._constant
         return adds
+
+    def _packed(self, values: tuple[int, ...]) -> int:
+        try:
+            return int.from_bytes(self._pack(*values), "little")
+        except struct.error:
+            raise OverflowError(_too_large(values)) from None
+
+    def _summed(self, values: tuple[int, ...], record: Record) -> int:
+        """The slow way, where a value is negative: it borrows from the lane above."""
+        if max(values) > LARGEST or min(values) < -LARGEST:
+            raise OverflowError(_too_large(values))
+        return sum(record[column] << _BITS * index for index, column in self._places.items())
+
+
+def _too_large(values: tuple[int, ...]) -> str:
+    return f"{max(values, key=abs)} is too large to be counted"
 
 
 def _is_count(name: str) -> bool:
@@ -186,8 +197,10 @@ def extremes_of(lanes: Lanes, records: Iterable[Record]) -> list[int | None]:
     members = list(records)
     found: list[int | None] = []
     for pick, column in _PICKS[lanes]:
-        values = [record[column] for record in members if column in record]
-        found.append(pick(values, default=None))
+        try:
+            found.append(pick(map(itemgetter(column), members)))
+        except KeyError:
+            found.append(pick((record[column] for record in members if column in record), default=None))
     return found
 
 

@@ -30,6 +30,7 @@ from tokentrail.stores._delta import (
     joined,
     label_of,
     table_of,
+    token_of_series,
 )
 from tokentrail.stores._lanes import NARROW, Lanes, column_of
 from tokentrail.stores._upsert import upsert
@@ -94,7 +95,7 @@ class Rollups:
 
     def forget(self, connection: Connection, delta: Delta) -> None:
         """Delete the labels of erased calls that no other call has: they may be the name of a user."""
-        gone = {(key[0], key[2]) for side in delta.old for key in side.labels}
+        gone = {(key[0], key[2]) for side in delta.old for key in side.labels()}
         statement = sa.text(
             "DELETE FROM usage_key WHERE dimension = :dimension AND token = :token AND NOT EXISTS (SELECT 1 "
             "FROM usage_label AS u WHERE u.dimension = usage_key.dimension AND u.key = usage_key.id)"
@@ -162,8 +163,8 @@ class Rollups:
         changes: dict[tuple[int, int, int], list[int]] = {}
         signed = [(1, side) for side in delta.new] + [(-1, side) for side in delta.old]
         for sign, side in signed:
-            for (slot, series), several in side.spans.items():
-                key = ids[SERIES, json.dumps(series)]
+            for (slot, series), several in side.spans().items():
+                key = ids[SERIES, token_of_series(series)]
                 pair = [sign * _sketches.sketch(values) for values in several]
                 for level in range(HOUR, coarsest + 1):
                     place = (level, slot // (WIDTHS[level] // WIDTHS[HOUR]), key)

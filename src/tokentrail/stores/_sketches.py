@@ -6,9 +6,9 @@ Rim, Lee, 2019): the middle of a bucket is within `ERROR` of every value in it.
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterable
+from math import ceil, log
 from typing import Final
 
 GAMMA: Final = 1.05
@@ -17,24 +17,22 @@ ERROR: Final = 0.025
 
 _EXACT: Final = 64
 """Below this many microseconds every value has a bucket of its own; the first is for zero and less."""
-_LOG: Final = math.log(GAMMA)
-_FIRST: Final = math.log(_EXACT)
+_LOG: Final = log(GAMMA)
+_FIRST: Final = log(_EXACT)
 _LANE: Final = 32
 _HEADER: Final = 3
 
 
 def sketch(values: Iterable[int]) -> int:
     """The sketch of some values in microseconds."""
+    buckets = [
+        max(value, 0) if value < _EXACT else _EXACT + ceil((log(value) - _FIRST) / _LOG) for value in values
+    ]
+    lowest = min(buckets, default=0)
     total = 0
-    for value in values:
-        total += 1 << _LANE * _bucket(value)
-    return total
-
-
-def _bucket(value: int) -> int:
-    if value < _EXACT:
-        return max(value, 0)
-    return _EXACT + math.ceil((math.log(value) - _FIRST) / _LOG)
+    for bucket in buckets:
+        total += 1 << _LANE * (bucket - lowest)
+    return total << _LANE * lowest
 
 
 def _middle(bucket: int) -> float:
