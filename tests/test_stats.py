@@ -221,6 +221,16 @@ def test_a_series_by_model_has_every_point_of_every_model(ledger: Ledger) -> Non
     ]  # fmt: skip
 
 
+def test_points_are_what_a_check_would_make_of_them(ledger: Ledger) -> None:
+    """Points are not checked one by one; each has all fields, of the right types and in the right order."""
+    ledger.add(model="a", total_tokens=5, cost_nanos=10**9, duration_us=3, status="error")
+    ledger.add(NEW_YEAR + timedelta(days=2), model="b", input_tokens=0)
+    for point in ledger.stats.timeseries("day", by="model").points:
+        checked = type(point).model_validate(point.model_dump())
+        assert (point, point.model_dump_json()) == (checked, checked.model_dump_json())
+        assert point.model_fields_set == checked.model_fields_set
+
+
 def test_periods_follow_the_clocks_of_the_zone(ledger: Ledger) -> None:
     """Days are local days, weeks begin on Monday, months on their first, and points carry the offset."""
     ledger.add(datetime(2026, 3, 29, 0, 30, tzinfo=UTC))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from operator import itemgetter
+from operator import add, sub
 from typing import Any, Final, TypeVar
 
 from tokentrail._measures import MEASURES, public
-from tokentrail._records import from_us
+from tokentrail._records import SCALES, from_us
 from tokentrail._stats._answers import (
     Amounts,
     Coverage,
@@ -29,7 +29,6 @@ _COUNTS: Final = (
 )  # fmt: skip
 _COUNTED: Final = (*_COUNTS, *_WHOLES, *_PARTS)
 """Plain numbers, the same in public units."""
-_counted: Final[Callable[[Mapping[str, Any]], tuple[int | None, ...]]] = itemgetter(*_COUNTED)
 _SHARED: Final = (
     *_COUNTED, "billed_calls", "counted_calls", "priced_calls", "cost_usd", "duration_ms",
     "timed_calls", "paced_calls", "paced_tokens", "paced_ms",
@@ -71,6 +70,16 @@ def settled(group: Mapping[str, Any]) -> dict[str, Any]:
     return {**group, **{name: 0 for name in unknown if name in _OF and group.get(_OF[name]) == 0}}
 
 
+def settled_columns(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The same for many groups, as columns."""
+    for name in _OF.keys() & columns.keys():
+        counts = columns.get(_OF[name], ())
+        if None in columns[name] and 0 in counts:
+            several = zip(columns[name], counts, strict=True)
+            columns[name] = [0 if value is None and count == 0 else value for value, count in several]
+    return columns
+
+
 def added(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Settled groups as one, where no measure counts different values: None + None = None."""
     whole: dict[str, Any] = {}
@@ -90,22 +99,31 @@ def _joined(operation: str, one: Any, other: Any) -> Any:
 
 def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> AmountsT:
     """The amounts of a settled group."""
-    cost = public("cost_usd", group["cost_usd"])
-    found = {
-        **dict(zip(_COUNTED, _counted(group), strict=True)),
-        **_holes(group),
-        **_averages(group),
-        "success_rate": success_rate(group),
+    columns = columns_of_amounts({name: [value] for name, value in group.items()})
+    return answer.model_validate({**{name: values[0] for name, values in columns.items()}, **more})
+
+
+def columns_of_amounts(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The fields of `Amounts` for many settled groups, column by column: that is what is quick."""
+    cost, priced = _public("cost_usd", columns), columns["priced_calls"]
+    return {
+        **{name: columns[name] for name in _COUNTED},
+        **_holes(columns),
+        **_averages(columns),
+        "success_rate": _success_rates(columns),
         "cost_usd": cost,
-        "input_cost_usd": public("input_cost_usd", group["input_cost_usd"]),
-        "output_cost_usd": public("output_cost_usd", group["output_cost_usd"]),
-        "avg_cost_usd": over(cost, group["priced_calls"]),
-        "avg_time_to_first_token_ms": over(
-            public("time_to_first_token_ms", group["time_to_first_token_ms"]), group["first_token_calls"]
+        "input_cost_usd": _public("input_cost_usd", columns),
+        "output_cost_usd": _public("output_cost_usd", columns),
+        "avg_cost_usd": list(map(over, cost, priced)),
+        "avg_time_to_first_token_ms": list(
+            map(over, _public("time_to_first_token_ms", columns), columns["first_token_calls"])
         ),
-        **more,
     }
-    return answer.model_validate(found)
+
+
+def _public(name: str, columns: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+    scale = SCALES[MEASURES[name].kind]
+    return [None if value is None else value / scale for value in columns[name]]
 
 
 def last_of(group: Mapping[str, Any]) -> datetime | None:
@@ -145,11 +163,11 @@ def summary(group: Mapping[str, Any]) -> Summary:
         "cache_hit_calls", "zero_token_success_calls", "missing_usage_success_calls", "estimated_calls",
         *_BY_OUTCOME, *_PARTS,
     )  # fmt: skip
+    alone = {name: [value] for name, value in group.items()}
     stream_ms = public("stream_paced_ms", group["stream_paced_ms"])
     return Summary(
         **{name: group[name] for name in same},
-        **_holes(group),
-        **_averages(group),
+        **{name: values[0] for name, values in {**_holes(alone), **_averages(alone)}.items()},
         success_rate=success_rate(group),
         total_calls=group["calls"],
         total_input_tokens=group["input_tokens"],
@@ -167,11 +185,13 @@ def model_amounts(group: Mapping[str, Any]) -> ModelAmounts:
     return amounts(ModelAmounts, group, model_name=group["model"], cost=cost, last_started_at=last_of(group))
 
 
-def _holes(group: Mapping[str, Any]) -> dict[str, Any]:
+def _holes(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    calls, priced = columns["calls"], columns["priced_calls"]
+    billed, counted = columns["billed_calls"], columns["counted_calls"]
     return {
-        "missing_usage_calls": group["billed_calls"] - group["counted_calls"],
-        "unpriced_calls": group["calls"] - group["priced_calls"],
-        "coverage": coverage(group),
+        "missing_usage_calls": list(map(sub, billed, counted)),
+        "unpriced_calls": list(map(sub, calls, priced)),
+        "coverage": list(map(_coverage, map(over, counted, billed), map(over, priced, calls))),
     }
 
 
@@ -182,19 +202,24 @@ def coverage(group: Mapping[str, Any]) -> Coverage:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4_096)
 def _coverage(tokens: float | None, cost: float | None) -> Coverage:
     """Most groups of an answer have the same one."""
     return Coverage(tokens=tokens, cost=cost)
 
 
-def _averages(group: Mapping[str, Any]) -> dict[str, Any]:
+def _averages(columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
     """Averages over the calls of which the value is known."""
     return {
-        "avg_tokens_per_call": over(group["total_tokens"], group["counted_calls"]),
-        "avg_duration_ms": over(public("duration_ms", group["duration_ms"]), group["timed_calls"]),
-        "avg_tokens_per_second": per_second(group["paced_tokens"], public("paced_ms", group["paced_ms"])),
+        "avg_tokens_per_call": list(map(over, columns["total_tokens"], columns["counted_calls"])),
+        "avg_duration_ms": list(map(over, _public("duration_ms", columns), columns["timed_calls"])),
+        "avg_tokens_per_second": list(map(per_second, columns["paced_tokens"], _public("paced_ms", columns))),
     }
+
+
+def _success_rates(columns: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+    succeeded = columns["success_calls"]
+    return list(map(rate, succeeded, map(add, succeeded, columns["error_calls"])))
 
 
 def success_rate(group: Mapping[str, Any]) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tokentrail._query import Filters, Query
-from tokentrail._stats._amounts import settled
+from tokentrail._stats._amounts import settled, settled_columns
 
 if TYPE_CHECKING:
     from tokentrail.stores.base import Spans, Store
@@ -24,6 +24,12 @@ class Ask:
         groups = self.store.aggregate(Query(measures=tuple(measures), filters=asked, **query))
         self._methods.add(groups.method)
         return [settled(group) for group in groups]
+
+    def columns(self, measures: Iterable[str], asked: Filters, **query: Any) -> dict[str, list[Any]]:
+        """The same as settled columns, in no order."""
+        found = self.store.columns(Query(measures=tuple(measures), filters=asked, **query))
+        self._methods.add(found.method)
+        return settled_columns(found.values)
 
     def spans(self, asked: Filters, by: str | None) -> Spans:
         """How long calls took, whole distributions."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
 
 from tokentrail._periods import edges
 from tokentrail._query import Filters
 from tokentrail._records import from_us
-from tokentrail._stats._amounts import AMOUNTS, NOTHING, amounts
-from tokentrail._stats._answers import Point
+from tokentrail._stats._amounts import AMOUNTS, NOTHING, amounts, columns_of_amounts
+from tokentrail._stats._answers import Amounts, Point
 from tokentrail._stats._ask import Ask
 
 
@@ -18,35 +19,41 @@ def points(
     ask: Ask, asked: Filters, granularity: str, by: str | None = None, limit: int | None = None
 ) -> tuple[list[Point], bool]:
     """A gapless series, or one for each of the values of a field; and whether some were left out."""
-    fields = () if by is None else (by,)
-    groups = ask(AMOUNTS, asked, by=fields, granularity=granularity)
-    known = {(group["period"], *(group[name] for name in fields)): group for group in groups}
-    keys, left_out = ([()], False) if by is None else _largest(groups, by, limit)
-    gaps: dict[Any, Point] = {}
-    found = []
-    for period in window(asked, granularity, [group["period"] for group in groups]):
-        bucket = from_us(period).astimezone(asked.zone)
-        for key in keys:
-            group = known.get((period, *key), NOTHING)
-            if group is NOTHING and key in gaps:
-                found.append(gaps[key].model_copy(update={"bucket": bucket}))
-                continue
-            point = amounts(Point, group, bucket=bucket, key=key[0] if key else None)
-            if group is NOTHING:
-                gaps[key] = point
-            found.append(point)
+    columns = ask.columns(AMOUNTS, asked, by=() if by is None else (by,), granularity=granularity)
+    periods = columns["period"]
+    keys = [None] * len(periods) if by is None else columns[by]
+    foremost, left_out = ([None], False) if by is None else _foremost(keys, columns["calls"], limit)
+    shown = columns_of_amounts(columns)
+    there: dict[int, dict[Any, Point]] = {period: {} for period in window(asked, granularity, periods)}
+    buckets = {period: from_us(period).astimezone(asked.zone) for period in there}
+    for period, key, row in zip(periods, keys, zip(*shown.values(), strict=True), strict=True):
+        there[period][key] = _point(buckets[period], key, zip(shown, row, strict=True))
+    found = [
+        points.get(key) or _point(buckets[period], key)
+        for period, points in there.items()
+        for key in foremost
+    ]
     return found, left_out
 
 
-def _largest(
-    groups: Sequence[dict[str, Any]], by: str, limit: int | None
-) -> tuple[list[tuple[Any, ...]], bool]:
-    """The values with most calls, in the order in which they come."""
-    calls: Counter[Any] = Counter()
-    for group in groups:
-        calls[group[by]] += group["calls"]
-    most = {key for key, _ in calls.most_common(limit)}
-    return [(key,) for key in calls if key in most], len(most) < len(calls)
+_GAP: Final = {**vars(amounts(Amounts, NOTHING)), "bucket": None, "key": None}
+"""What is said of a period without calls."""
+
+
+def _point(bucket: datetime, key: Any, values: Iterable[tuple[str, Any]] = ()) -> Point:
+    point = _GAP.copy()
+    point.update(values)
+    point["bucket"], point["key"] = bucket, key
+    return Point.of_checked(point)
+
+
+def _foremost(keys: Sequence[Any], calls: Sequence[int], limit: int | None) -> tuple[list[Any], bool]:
+    """The values with most calls, in the order of their names."""
+    total: Counter[Any] = Counter()
+    for key, count in zip(keys, calls, strict=True):
+        total[key] += count
+    most = [key for key, _ in total.most_common(limit)]
+    return sorted(most, key=lambda key: (key is None, key)), len(most) < len(total)
 
 
 def window(asked: Filters, granularity: str, found: Sequence[int]) -> list[int]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from itertools import repeat
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from tokentrail._measures import MEASURES
-from tokentrail._query import Filters, Query, arrange
+from tokentrail._query import Filters, Query
 from tokentrail.stores import _sketches
-from tokentrail.stores._compile import answer, merged, spans
-from tokentrail.stores._cover import Piece, cover
-from tokentrail.stores._delta import USER, label_of, table_of, token_of
+from tokentrail.stores._compile import answer, joined, spans
+from tokentrail.stores._cover import LUNE, Piece, cover
+from tokentrail.stores._delta import ALL, USER, label_of, table_of, token_of
 from tokentrail.stores._lanes import column_of, known_of
 from tokentrail.stores._plan import DISTINCT, Plan, buckets, plan, plan_of_spans, span_of, tokens_of, within
 from tokentrail.stores._sessions import sessions_in
@@ -26,24 +27,18 @@ MOST_PIECES: Final = 2_000
 MANY_KEYS: Final = frozenset((USER,))
 """Dimensions with so many keys that only those that are shown are added up in full."""
 
-Place: TypeAlias = tuple[int, Any]
-"""(number of the period, group: a key, or the values of the fields that were asked for)."""
 
-
-def coarse(connection: Connection, query: Query) -> list[dict[str, Any]] | None:
-    """The groups of a question from rollups; `None` if they cannot answer it."""
+def coarse(connection: Connection, query: Query) -> dict[str, list[Any]] | None:
+    """The groups of a question from rollups, as columns in no order; `None` if they cannot answer it."""
     found = plan(connection, query)
     if found is None:
         return None
     measures = tuple(name for name in query.measures if MEASURES[name].op != "distinct")
-    names = query.by if query.granularity is None else ("period", *query.by)
     beside = _beside(connection, found, query, measures)
-    groups = _counted(connection, found, query, measures, beside)
-    if beside:
-        groups = merged([groups, beside], names, measures)
-    if not names:
-        groups = [_total(connection, query, groups)]
-    return arrange(groups, query)
+    columns = _counted(connection, found, query, measures, beside)
+    names = query.by if query.granularity is None else ("period", *query.by)
+    _join(columns, beside, names, measures)
+    return columns if names else _total(connection, query, columns)
 
 
 def _beside(
@@ -58,12 +53,40 @@ def _beside(
     return [group for groups in several for group in groups]
 
 
-def _total(connection: Connection, query: Query, groups: list[dict[str, Any]]) -> dict[str, Any]:
+def _join(
+    columns: dict[str, list[Any]],
+    beside: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    measures: Sequence[str],
+) -> None:
+    """Add groups to columns, and to those of the same name."""
+    if not beside:
+        return
+    there = zip(*(columns[name] for name in names), strict=True) if names else repeat((), _many(columns))
+    rows = {place: row for row, place in enumerate(there)}
+    for group in beside:
+        row = rows.setdefault(tuple(group[name] for name in names), len(rows))
+        for name in measures:
+            values = columns[name]
+            if row < len(values):
+                values[row] = joined(MEASURES[name].op, values[row], group[name])
+            else:
+                values.append(group[name])
+        for name in names:
+            if row == len(columns[name]):
+                columns[name].append(group[name])
+
+
+def _many(columns: dict[str, list[Any]]) -> int:
+    return len(next(iter(columns.values()), ()))
+
+
+def _total(connection: Connection, query: Query, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """The one group of a question that tells nothing apart; it is there without calls too."""
-    total = groups[0] if groups else {}
+    total = {name: values[0] for name, values in columns.items() if values}
     distinct = {name for name in query.measures if MEASURES[name].op == "distinct"}
     total |= {name: _distinct(connection, query, name) for name in distinct}
-    return {name: total.get(name, 0 if MEASURES[name].op == "count" else None) for name in query.measures}
+    return {name: [total.get(name, 0 if MEASURES[name].op == "count" else None)] for name in query.measures}
 
 
 def _counted(
@@ -72,49 +95,77 @@ def _counted(
     query: Query,
     measures: Sequence[str],
     beside: Sequence[dict[str, Any]],
-) -> list[dict[str, Any]]:
-    keys = found.keys
+) -> dict[str, list[Any]]:
     among = None
-    if keys is None and found.dimension in MANY_KEYS and not found.beginnings:
+    if found.keys is None and found.dimension in MANY_KEYS and not found.beginnings:
         among = _foremost(connection, found, query, beside)
     sums = [name for name in measures if MEASURES[name].op in ("count", "sum")]
-    lanes = list(dict.fromkeys([*sums, "calls", *(known_of(name) for name in sums if _is_sum(name))]))
-    rows = _read(connection, found, lanes, among=among)
     extremes = [name for name in measures if name not in sums]
-    ends = _read(connection, found, extremes, among=among, signed=False) if extremes else {}
-    names = _names(connection, found, rows)
-    calls, unknown = lanes.index("calls"), _unknown(sums, lanes)
-    groups = []
-    for place, counters in rows.items():
-        if not counters[calls]:
-            continue
-        group: dict[str, Any] = {"period": found.beginnings[place[0]]} if found.beginnings else {}
-        group |= zip(query.by, names[place[1]], strict=True)
-        group |= zip(sums, counters, strict=False)  # what else was read only says how much is known
-        group |= zip(extremes, ends.get(place, ()), strict=bool(ends))
-        for index, over_none in unknown.items():
-            if not counters[index]:
-                group |= over_none
-        groups.append(group)
-    return groups
+    lanes = _raised(connection, ["calls", *sums])
+    rows = [row for row in _read(connection, found, lanes, among=among) if row[2]]
+    columns = dict(zip(("period", "group", *lanes), map(list, zip(*rows, strict=True)), strict=bool(rows)))
+    doubtful = _doubtful(sums, columns)
+    if doubtful:
+        columns |= _more(rows, doubtful, _read(connection, found, doubtful, among=among))
+    shown: dict[str, list[Any]] = {}
+    if found.beginnings:
+        shown["period"] = [found.beginnings[number] for number in columns.get("period", ())]
+    names = _names(connection, found, columns.get("group", ()))
+    groups = [names[group] for group in columns.get("group", ())]
+    for place, field in enumerate(query.by):
+        shown[field] = [group[place] for group in groups]
+    for name in sums:
+        shown[name] = _column(name, columns, len(rows))
+    if extremes:
+        shown |= _more(rows, extremes, _read(connection, found, extremes, among=among, signed=False))
+    return shown
 
 
-def _unknown(sums: Sequence[str], lanes: Sequence[str]) -> dict[int, dict[str, None]]:
-    """Place of a counter → the sums that are unknown where it is zero."""
-    found: dict[int, dict[str, None]] = {}
-    for name in filter(_is_sum, sums):
-        found.setdefault(lanes.index(known_of(name)), {})[name] = None
-    return found
+def _more(rows: Sequence[Any], names: Sequence[str], others: Iterable[Any]) -> dict[str, list[Any]]:
+    """Further columns of the same groups, read on their own."""
+    by_place = {(period, group): values for period, group, *values in others}
+    nothing = [None] * len(names)
+    several = [by_place.get((row[0], row[1]), nothing) for row in rows]
+    return {name: [values[place] for values in several] for place, name in enumerate(names)}
+
+
+def _column(name: str, columns: dict[str, list[Any]], many: int) -> list[Any]:
+    """A measure of all groups: a sum is unknown where no value of it is known."""
+    values = columns.get(name)
+    if not values:
+        return [None if _is_sum(name) else 0] * many
+    known = columns.get(known_of(name)) if _is_sum(name) else None
+    if known is None or 0 not in known:
+        return values
+    return [value if count else None for value, count in zip(values, known, strict=True)]
+
+
+def _doubtful(sums: Iterable[str], columns: dict[str, list[Any]]) -> list[str]:
+    """The counters that tell whether a sum that is zero anywhere is so of known values; others need none."""
+    zero = [name for name in sums if _is_sum(name) and 0 in columns.get(name, ())]
+    return [count for count in dict.fromkeys(map(known_of, zero)) if count not in columns]
+
+
+def _raised(connection: Connection, names: Iterable[str]) -> list[str]:
+    """Of some measures those that any call has ever raised: most never are."""
+    counts = {name: known_of(name) if _is_sum(name) else name for name in names}
+    totals = ", ".join(f"sum({column_of(count)})" for count in counts.values())
+    found = connection.exec_driver_sql(
+        f"SELECT {totals} FROM usage WHERE dimension = {ALL} AND level = {LUNE}"  # noqa: S608  names of ours
+    ).one()
+    there = [name for name, total in zip(counts, found, strict=True) if total]
+    return ["calls", *(name for name in there if name != "calls")]
 
 
 def _is_sum(name: str) -> bool:
     return MEASURES[name].op == "sum"
 
 
-def _names(connection: Connection, found: Plan, rows: Iterable[Place]) -> dict[Any, tuple[Any, ...]]:
+def _names(connection: Connection, found: Plan, groups: Iterable[int]) -> Mapping[int, tuple[Any, ...]]:
+    """Group, as it is read, → the values of the fields that were asked for."""
     if found.keys is not None:
-        return {group: group for group in found.keys.values()}
-    tokens = tokens_of(connection, found.dimension, {key for _, key in rows})
+        return {number: group for group, number in _numbers(found.keys).items()}
+    tokens = tokens_of(connection, found.dimension, set(groups))
     return {key: (label_of(token),) for key, token in tokens.items()}
 
 
@@ -129,9 +180,7 @@ def _foremost(
     sign = -1 if (query.order or "").startswith("-") else 1
     rows = _read(connection, found, lanes)
     ranks = sorted(
-        ((not known, sign * value if known else 0), key)
-        for (_, key), (calls, value, known) in rows.items()
-        if calls
+        ((not known, sign * value if known else 0), key) for _, key, calls, value, known in rows if calls
     )
     others = _ids(connection, found.dimension, [group[query.by[0]] for group in beside])
     ranks = [(rank, key) for rank, key in ranks if key not in others]
@@ -163,7 +212,7 @@ def _distinct(connection: Connection, query: Query, name: str) -> int:
     if found is None:
         (group,) = answer(connection, Query((name,), filters=query.filters))
         return int(group[name])
-    keys = {key for (_, key), (calls,) in _read(connection, found, ["calls"], signed=False).items() if calls}
+    keys = {key for _, key, calls in _read(connection, found, ["calls"], signed=False) if calls}
     parts = [part for part in (found.before, found.after) if part is not None]
     unknown = _ids(connection, dimension, [None])
     if not parts:
@@ -218,19 +267,15 @@ def _read(
     *,
     among: Collection[int] | None = None,
     signed: bool = True,
-) -> dict[Place, Sequence[Any]]:
-    """Counters by period and group; extremes with `signed=False`."""
+) -> list[Any]:
+    """(number of the period, number of the group or key, *counters); extremes with `signed=False`."""
     table, _ = table_of(found.dimension)
     postgres = connection.dialect.name == "postgresql"
     together = ", ".join(_over_cells(name, postgres=postgres) for name in names)
     apart = ", ".join(f"u.{column_of(name)}" for name in names)
     several, single = _apart(found, _pieces(found, signed=signed))
     rows = _rows(connection, found, several, table, together, "GROUP BY 1, 2", among)
-    rows += _rows(connection, found, single, table, apart, "", among)
-    if found.keys is None:
-        return {(bucket, key): values for bucket, key, *values in rows if values[0] is not None}
-    groups = {number: group for group, number in _numbers(found.keys).items()}
-    return {(bucket, groups[number]): values for bucket, number, *values in rows}
+    return rows + _rows(connection, found, single, table, apart, "", among)
 
 
 def _over_cells(name: str, *, postgres: bool) -> str:
@@ -299,11 +344,12 @@ def _rows(
     rows: list[Any] = []
     for chunk in _chunks(pieces):
         values = _values((bucket, *piece) for bucket, piece in chunk)
-        rows += connection.exec_driver_sql(
+        with connection.exec_driver_sql(
             # As text: hundreds of parameters cost more than the question. All of it are integers of ours.
             f"WITH cover(bucket, sign, level, low, high) AS (VALUES {values}){named} "  # noqa: S608
             f"SELECT c.bucket, {group}, {shown} FROM {tables} WHERE {' AND '.join(where)} {group_by}"
-        ).fetchall()
+        ) as result:
+            rows += result.cursor.fetchall()  # plain tuples, thousands of them
     return rows
 
 

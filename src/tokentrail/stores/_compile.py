@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Label, Select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import TableValuedAlias
 
-from tokentrail._measures import GENERATION, MEASURES, SIZE, Measure, Test
+from tokentrail._measures import GENERATION, MEASURES, SIZE, Test
 from tokentrail._periods import edges, period_of, slot_of
 from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, TIME, from_us, to_us
@@ -190,7 +191,10 @@ def _has(column: ColumnElement[Any], flag: str) -> Condition:
     return sa.or_(*(text.contains(f'"{flag}{end}', autoescape=True) for end in ('"', ":")))
 
 
-def _measure(name: str, measure: Measure) -> Label[Any]:
+@cache
+def _measure(name: str) -> Label[Any]:
+    """A measure as SQL; made once, for making it costs more than most questions."""
+    measure = MEASURES[name]
     value = operand(measure.column)
     if measure.op == "count":
         made = sa.func.count()
@@ -277,7 +281,7 @@ def _select(connection: Connection, query: Query, beginnings: Sequence[int]) -> 
             keys.append(tags.c.value.label(f"key_{index}"))
         else:
             keys.append(_column(name).label(f"key_{index}"))
-    measures = [_measure(name, MEASURES[name]) for name in query.measures]
+    measures = [_measure(name) for name in query.measures]
     statement = sa.select(*keys, *measures).select_from(source)
     # By label: PostgreSQL takes a repeated expression with parameters for another one.
     statement = statement.group_by(*(sa.text(key.name) for key in keys))
@@ -298,7 +302,7 @@ def _order(connection: Connection, query: Query, keys: Sequence[Label[Any]]) -> 
         if name in query.by:
             first: ColumnElement[Any] = found[query.by.index(name)].element
         else:
-            first = _measure(name, MEASURES[name]).element
+            first = _measure(name).element
         found.insert(0, first.desc() if query.order.startswith("-") else first.asc())
     return [each.nulls_last() for each in found]
 
@@ -328,37 +332,20 @@ Row = tuple[list[Any], list[Any]]
 def _in_periods(rows: Sequence[Row], query: Query, beginnings: Sequence[int]) -> list[Row]:
     """Slots put together to periods."""
     width = slot_of(beginnings)
-    joined: dict[tuple[Any, ...], list[Any]] = {}
+    periods: dict[tuple[Any, ...], list[Any]] = {}
     operations = [MEASURES[name].op for name in query.measures]
     for (slot, *names), values in rows:
         key = (period_of(beginnings[0] + slot * width, beginnings), *names)
-        known = joined.get(key)
+        known = periods.get(key)
         if known is None:
-            joined[key] = values
+            periods[key] = values
         else:
-            joined[key] = [_join(*each) for each in zip(operations, known, values, strict=True)]
-    return [(list(key), values) for key, values in joined.items()]
+            periods[key] = [joined(*each) for each in zip(operations, known, values, strict=True)]
+    return [(list(key), values) for key, values in periods.items()]
 
 
-def merged(
-    several: Iterable[list[dict[str, Any]]], names: Sequence[str], measures: Sequence[str]
-) -> list[dict[str, Any]]:
-    """The groups of several answers to one question about different calls, as one answer."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for groups in several:
-        for group in groups:
-            key = tuple(group[name] for name in names)
-            known = found.get(key)
-            if known is None:
-                found[key] = group
-            else:
-                found[key] = group | {
-                    name: _join(MEASURES[name].op, known[name], group[name]) for name in measures
-                }
-    return list(found.values())
-
-
-def _join(operation: str, one: Any, other: Any) -> Any:
+def joined(operation: str, one: Any, other: Any) -> Any:
+    """A measure over two lots of calls, from that over each."""
     if one is None or other is None:
         return one if other is None else other
     if operation in ("min", "max"):

@@ -84,6 +84,26 @@ class Groups(list[dict[str, Any]]):
         self.method = method
 
 
+class Columns(NamedTuple):
+    """The groups of an answer as columns, in no order: a list for each field and measure."""
+
+    values: dict[str, list[Any]]
+    method: str = ROWS
+
+
+def columns_of(groups: Sequence[Mapping[str, Any]], query: Query) -> dict[str, list[Any]]:
+    """Groups as columns."""
+    names = (
+        (*query.by, *query.measures) if query.granularity is None else ("period", *query.by, *query.measures)
+    )
+    return {name: [group[name] for group in groups] for name in names}
+
+
+def groups_of(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Columns as groups."""
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 Counts: TypeAlias = dict[float, int]
 """How often each value, in microseconds, occurs."""
 
@@ -142,6 +162,9 @@ class Store(Protocol):
         Returns:
             int: how many rows.
         """
+
+    def columns(self, query: Query) -> Columns:
+        """The groups that `aggregate` would answer, for answers of thousands of them."""
 
     def aggregate(self, query: Query) -> Groups:
         """One dict a group: the fields of `query.by`, `period`, and the measures in storage units."""

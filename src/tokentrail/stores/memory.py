@@ -30,6 +30,7 @@ from tokentrail.stores._plan import can_count, dimension_of, within
 from tokentrail.stores.base import (
     Appended,
     Beside,
+    Columns,
     Counts,
     Groups,
     Position,
@@ -39,6 +40,7 @@ from tokentrail.stores.base import (
     Spans,
     Take,
     apart,
+    columns_of,
     fold,
     key_of,
     page_of_sessions,
@@ -316,6 +318,9 @@ class MemoryStore:
             and (active_since is None or max(call["started_at"] for call in calls) >= active_since)
         ]
         return Groups(page_of_sessions(groups, order, limit, after))
+
+    def columns(self, query: Query) -> Columns:
+        return Columns(columns_of(self.aggregate(query), query))
 
     def aggregate(self, query: Query) -> Groups:
         records = self._matching(query.filters) + self._pruned_but_counted(query)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import SQLModel
 
 from tokentrail._measures import Test
-from tokentrail._query import Filters, Query
+from tokentrail._query import Filters, Query, arrange
 from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload, Neighbour
@@ -32,6 +32,7 @@ from tokentrail.stores.base import (
     ROWS,
     Appended,
     Beside,
+    Columns,
     Counts,
     Groups,
     Position,
@@ -41,7 +42,9 @@ from tokentrail.stores.base import (
     StoreReplacedError,
     Take,
     apart,
+    columns_of,
     fold,
+    groups_of,
     key_of,
     plus,
 )
@@ -325,11 +328,18 @@ class SqlStore:
                 for row in connection.execute(asked)
             ]
 
+    def columns(self, query: Query) -> Columns:
+        with self._reading() as connection:
+            found = coarse(connection, query)
+            if found is not None:
+                return Columns(found, ROLLUP)
+            return Columns(columns_of(answer(connection, query), query), ROWS)
+
     def aggregate(self, query: Query) -> Groups:
         with self._reading() as connection:
-            groups = coarse(connection, query)
-            if groups is not None:
-                return Groups(groups, ROLLUP)
+            found = coarse(connection, query)
+            if found is not None:
+                return Groups(arrange(groups_of(found), query), ROLLUP)
             return Groups(answer(connection, query), ROWS)
 
     def spans(self, filters: Filters, by: str | None = None) -> Spans:
