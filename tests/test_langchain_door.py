@@ -497,6 +497,7 @@ def test_429_is_one_error_row(ledger: Ledger) -> None:
     assert (row.status, row.usage_source, counts(row)) == ("error", "missing", {})
     assert "RateLimit" in str(row.error_type)
     assert "429" in str(row.error_message)
+    assert str(row.stack_trace).splitlines()[-1].startswith('File "')
 
 
 def test_client_timeout(ledger: Ledger) -> None:

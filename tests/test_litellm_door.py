@@ -292,6 +292,7 @@ async def test_http_errors(rig: Rig, status: int, error: type[Exception], name: 
         await litellm.acompletion(model="openai/gpt-4o", messages=HI, **rig.openai)
     for row in await rig.arows(2):
         assert (row.status, row.error_type, row.usage_source) == ("error", name, "missing")
+        assert "litellm" in str(row.stack_trace)
         assert "Scripted failure" in row.error_message
         assert "canary" not in row.error_message
 

@@ -280,6 +280,30 @@ def test_last_accessed_is_a_maximum(tracker: Tracker) -> None:
 # --- ends ----------------------------------------------------------------------------------------
 
 
+def test_an_error_has_its_frames_and_no_words(tracker: Tracker) -> None:
+    """Where it came from, from the outermost of its last twenty frames to the line that raised it."""
+
+    def ask(depth: int) -> None:
+        if depth:
+            ask(depth - 1)
+        else:
+            raise ValueError("a prompt")
+
+    call_id = tracker.start(model="m")
+    try:
+        ask(30)
+    except ValueError as error:
+        tracker.fail(call_id, error)
+    never_raised = tracker.start(model="m")
+    tracker.fail(never_raised, ValueError("x"))
+    stack = tracker.get(call_id).stack_trace
+    assert stack is not None
+    assert len(stack.splitlines()) == 20
+    assert all(line.startswith('File "') and "ask" in line for line in stack.splitlines())
+    assert "a prompt" not in stack
+    assert tracker.get(never_raised).stack_trace is None
+
+
 def test_first_final_end_wins(tracker: Tracker) -> None:
     """A later end changes neither status nor usage that is known, and is counted as a duplicate."""
     call_id = tracker.start(model="m")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -28,6 +30,7 @@ from tokentrail._records import (
 from tokentrail._redact import Clean, clean_json, clean_name, clean_text, safe_str
 
 _LARGEST: Final = 2**63 - 1
+_FRAMES: Final = 20
 
 
 def _text(value: Any) -> str:
@@ -146,7 +149,7 @@ def is_timeout(error: BaseException | str) -> bool:
 
 
 def describe_error(error: object) -> dict[str, Any]:
-    """Type and message of an error, cut and cleaned of secrets.
+    """Type, message and stack of an error, cut and cleaned of secrets.
 
     A mapping is the error object of a provider's answer: `{"type": …, "message": …}`.
     """
@@ -155,4 +158,21 @@ def describe_error(error: object) -> dict[str, Any]:
     if isinstance(error, Mapping):
         kind = error.get("type") or error.get("code") or "Error"
         return {"error_type": clean_text(kind), "error_message": clean_text(error.get("message") or error)}
-    return {"error_type": type(error).__name__, "error_message": clean_text(error)}
+    described = {"error_type": type(error).__name__, "error_message": clean_text(error)}
+    stack = stack_of(error)
+    if stack:
+        described["stack_trace"] = stack
+    return described
+
+
+def stack_of(error: object) -> str:
+    """Where an error came from: its innermost frames, one a line, the last one last.
+
+    Neither source lines, which would be read from disk in the caller's thread, nor messages of the errors
+    behind it, which may quote a prompt.
+    """
+    frames = deque(traceback.walk_tb(getattr(error, "__traceback__", None)), maxlen=_FRAMES)
+    return "\n".join(
+        f'File "{frame.f_code.co_filename}", line {line}, in {frame.f_code.co_qualname}'
+        for frame, line in frames
+    )
