@@ -10,7 +10,8 @@ import litellm
 
 from litellm_rig import HI, Rig
 from litellm_scenes.answers import TOO_LONG
-from litellm_scenes.entries import CLAUDES, STREAMS, WHOLE, Entry
+from litellm_scenes.entries import CHATS, CLAUDES, OTHERS, STREAMS, WHOLE, Entry
+from litellm_scenes.providers import GEMINI, OLLAMA, OLLAMA_TEXT
 from litellm_scenes.scenes import ESTIMATED, Limit, Scene
 from tokentrail.demo.provider import MISSING, Reply
 from tokentrail.integrations.litellm import TokentrailLogger
@@ -217,6 +218,19 @@ def _beside(name: str, title: str, **more: Any) -> Scene:
     return Scene(name=name, part="Who asks, who listens, and what is wanted", title=title, **more)
 
 
+_GUESSED: Final = (
+    *CHATS,
+    *(
+        one
+        for one in OTHERS
+        if one.call_type in ("chat", "completion", "responses", "embedding")
+        and one.name != "responses (Anthropic)"
+    ),
+    *OLLAMA,
+    *OLLAMA_TEXT,
+    *(one for one in GEMINI if one.streams),
+)
+
 BESIDES: Final = (
     _beside("who", "user, session, tags and labels", arguments=WHO, check=_identified),
     _beside("no-log", "`no-log`", arguments={**WHO, "no-log": True}, check=_nameless),
@@ -229,7 +243,8 @@ BESIDES: Final = (
     _beside(
         "estimate",
         "no usage, and `estimate_missing` is set",
-        replies=(Reply(usage=MISSING),),
+        entries=_GUESSED,
+        replies=(Reply(usage=MISSING, usage_in="none"),),
         settings={"estimate_missing": True},
         tokens=ESTIMATED,
         costs=ESTIMATED,
@@ -237,6 +252,7 @@ BESIDES: Final = (
     _beside(
         "estimate-reported",
         "a usage, and `estimate_missing` is set",
+        entries=_GUESSED,
         settings={"estimate_missing": True},
     ),
 )

@@ -10,5 +10,16 @@ from litellm_scenes.functions import FUNCTIONS
 from litellm_scenes.providers import WIRED
 from litellm_scenes.readers import LEFT
 from litellm_scenes.scenes import Scene
+from litellm_scenes.unasked import UNASKED
 
-SCENES: Final[tuple[Scene, ...]] = (*FORMS, *PLACES, *FAULTS, *LEFT, *ATTEMPTS, *BESIDES, *FUNCTIONS, *WIRED)
+SCENES: Final[tuple[Scene, ...]] = (
+    *FORMS,
+    *PLACES,
+    *FAULTS,
+    *LEFT,
+    *ATTEMPTS,
+    *BESIDES,
+    *FUNCTIONS,
+    *WIRED,
+    *UNASKED,
+)

@@ -77,6 +77,8 @@ _PROXY_LABELS: Final = (
 _WAYS: Final = frozenset({"converse", "converse_like", "invoke", "responses"})
 """Ways to ask a model that has several, as in `bedrock/converse/…` and `openai/responses/…`."""
 _SCALAR: Final = frozenset({bool, int, float, str})
+_MOCK_KEY: Final = "mock-key"
+"""What LiteLLM announces a request with that it answers itself."""
 _LABEL: Final = 256
 _LABELS: Final = 32
 
@@ -138,7 +140,9 @@ def metadata_of(details: Details) -> dict[str, Any]:
 def is_mock(details: Details) -> bool:
     """Whether LiteLLM answers by itself and nothing is sent."""
     params = _dict(details.get("litellm_params"))
-    return details.get("mock_response") is not None or params.get("mock_response") is not None
+    if details.get("mock_response") is not None or params.get("mock_response") is not None:
+        return True
+    return details.get("api_key") == _MOCK_KEY
 
 
 def _dict(value: object) -> dict[str, Any]:
