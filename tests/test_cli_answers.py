@@ -253,7 +253,7 @@ def test_mistakes_are_exit_2(ledger: str, command: Command, arguments: list[str]
     """Whatever is wrong, a sentence on stderr and exit code 2."""
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert said.casefold() in done.stderr.casefold()  # Typer writes arguments in capitals or not
     assert "Traceback" not in done.stderr
 
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, FromClause, Label, Select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql import TableValuedAlias
 
 from tokentrail._measures import GENERATION, MEASURES, SIZE, Test
 from tokentrail._periods import edges, period_of, slot_of
@@ -150,7 +149,7 @@ def _tagged(connection: Connection, values: Sequence[str | bool | None], table: 
     return sa.or_(found, text.is_(None), text == "[]")
 
 
-def _tags(connection: Connection, table: sa.Table = CALLS) -> TableValuedAlias:
+def _tags(connection: Connection, table: sa.Table = CALLS) -> sa.TableValuedAlias:
     """The tags of a row as a table of its own, to be joined."""
     text = sa.type_coerce(table.c.tags, sa.Text)
     if connection.dialect.name == "postgresql":
