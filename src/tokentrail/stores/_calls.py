@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, exc
@@ -51,11 +51,11 @@ class Calls:
 
     def append(self, connection: Connection, strongest: dict[str, Record]) -> Appended:
         """Make records rows, where they are stronger than those there are."""
-        mark, _ = ledger(connection)
-        weaker, taken, expired = self._take(connection, strongest, mark)
+        known = ledger(connection)
+        weaker, taken, expired = self._take(connection, strongest, known)
         if expired:
             _count_expired(connection, expired)
-        refused = self._replace(connection, weaker, taken)
+        refused = self._replace(connection, weaker, taken, known)
         bad = {each.id for each in refused}
         replaced = len(weaker - bad)
         inserted = len(taken) - len(bad) - replaced
@@ -63,12 +63,11 @@ class Calls:
         return Appended(inserted, replaced, unchanged, tuple(refused), expired)
 
     def _take(
-        self, connection: Connection, strongest: dict[str, Record], mark: int | None
+        self, connection: Connection, strongest: dict[str, Record], known: Ledger
     ) -> tuple[set[str], list[Record], int]:
         """The ids whose rows give way, the records that become rows, and how many came too late."""
-        highest = connection.execute(sa.select(sa.func.max(CALLS.c.id))).scalar()
         # Ids grow with time, so nearly all of them are above everything stored and need no look-up.
-        asked = [call_id for call_id in strongest if highest is not None and call_id <= highest]
+        asked = [call_id for call_id in strongest if call_id <= known.highest]
         ranks: dict[str, int] = {}
         for chunk in _chunks(asked):
             ranks.update((row[0], row[1]) for row in connection.execute(_RANKS, {"ids": chunk}))
@@ -76,13 +75,16 @@ class Calls:
         if ranks:
             taken = [record for record in taken if record["finality"] > ranks.get(record["id"], 0)]
         expired = 0
+        mark = known.pruned_before
         if mark is not None:
             # What is as old as the pruned may be one of them, counted already, delivered again.
             fresh = [record for record in taken if record["id"] in ranks or not _is_before(record, mark)]
             taken, expired = fresh, len(taken) - len(fresh)
         return {record["id"] for record in taken if record["id"] in ranks}, taken, expired
 
-    def _replace(self, connection: Connection, weaker: set[str], records: Sequence[Record]) -> list[Refused]:
+    def _replace(
+        self, connection: Connection, weaker: set[str], records: Sequence[Record], known: Ledger
+    ) -> list[Refused]:
         gone = {record["id"]: record for record in facts(connection, weaker)} if weaker else {}
         delta = Delta()
 
@@ -92,7 +94,7 @@ class Calls:
             delta.add(some, old)
 
         refused = self.each(connection, write, records)
-        self._apply(connection, delta)
+        self._apply(connection, delta, known)
         return refused
 
     def each(self, connection: Connection, write: Write, records: Sequence[Record]) -> list[Refused]:
@@ -156,7 +158,7 @@ class Calls:
                     replaced += 1
 
         refused = [each for record in records if (each := self._alone(connection, write, record))]
-        self._apply(connection, delta)
+        self._apply(connection, delta, ledger(connection))
         unchanged = len(records) - replaced - len(refused)
         return Appended(replaced=replaced, unchanged=unchanged, refused=tuple(refused))
 
@@ -175,7 +177,7 @@ class Calls:
         delta = Delta()
         delta.add([], facts(connection, ids))
         _delete(connection, ids)
-        self._apply(connection, delta)
+        self._apply(connection, delta, ledger(connection))
         self._rollups.forget(connection, delta)
 
     def prune(self, connection: Connection, ids: Collection[str]) -> None:
@@ -185,13 +187,13 @@ class Calls:
         ).scalar()
         if newest is None:
             return
-        mark, _ = ledger(connection)
+        mark = ledger(connection).pruned_before
         beyond = to_us(newest) + 1
         _mark_pruned(connection, beyond if mark is None else max(mark, beyond))
         _delete(connection, ids)
 
-    def _apply(self, connection: Connection, delta: Delta) -> None:
-        self._rollups.apply(connection, delta, *ledger(connection))
+    def _apply(self, connection: Connection, delta: Delta, known: Ledger) -> None:
+        self._rollups.apply(connection, delta, known.pruned_before, known.keys_version)
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -235,10 +237,23 @@ def record_of(row: Iterable[Any]) -> Record:
 _KINDS: Final = tuple(FIELDS.get(name) for name in FACTS)
 
 
-def ledger(connection: Connection) -> tuple[int | None, int]:
-    """Up to when calls have been pruned, and the version of the keys of the rollups."""
-    mark, keys = connection.exec_driver_sql("SELECT pruned_before, keys_version FROM ledger").one()
-    return (mark if mark is None or isinstance(mark, int) else to_us(mark)), keys
+class Ledger(NamedTuple):
+    """What is to be known of a database before it is changed."""
+
+    pruned_before: int | None
+    """Up to when calls have been pruned."""
+    keys_version: int
+    """Of the keys of the rollups."""
+    highest: str
+    """The largest id of a call."""
+
+
+def ledger(connection: Connection) -> Ledger:
+    """What a database is like now."""
+    mark, keys, highest = connection.exec_driver_sql(
+        "SELECT pruned_before, keys_version, (SELECT max(id) FROM llm_call) FROM ledger"
+    ).one()
+    return Ledger(mark if mark is None or isinstance(mark, int) else to_us(mark), keys, highest or "")
 
 
 _LEDGER: Final = sa.table("ledger", sa.column("pruned_before", CALLS.c.started_at.type), sa.column("expired"))

@@ -21,7 +21,7 @@ def rebuild(connection: Connection, progress: Progress | None = None) -> int:
 
     What was pruned has no rows any more: cells and sessions that began before the mark stay as they are.
     """
-    mark, _ = ledger(connection)
+    mark = ledger(connection).pruned_before
     since = None if mark is None else -(-mark // WIDTHS[HOUR]) * WIDTHS[HOUR]
     rows = connection.execute(sa.select(sa.func.count()).select_from(CALLS)).scalar_one()
     _delete(connection, since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -36,35 +37,52 @@ def upsert(
     if not cells:
         return
     places = list(zip(*cells, strict=True))
-    sums = list(zip(*(unpacked(cell.total, lanes) for cell in cells.values()), strict=True))
-    extremes = list(zip(*(cell.extremes for cell in cells.values()), strict=True))
+    sums = zip(*[unpacked(cell.total, lanes) for cell in cells.values()], strict=True)
+    extremes = zip(*[cell.extremes for cell in cells.values()], strict=True)
     adding = [(name, column) for name, column in zip(lanes.sums, sums, strict=True) if any(column)]
     outdoing = [
         (name, column)
         for name, column in zip(lanes.extremes, extremes, strict=True)
         if column.count(None) < len(column)
     ]
-    names = (*keys, *(column_of(name) for name, _ in (*adding, *outdoing)))
-    columns = (*places, *(column for _, column in (*adding, *outdoing)))
-    changes = [_added(table, name) for name, _ in adding]
-    changes += [_outdone(table, name, postgres=postgres) for name, _ in outdoing]
+    changed = tuple(name for name, _ in adding), tuple(name for name, _ in outdoing)
+    columns = [*places, *(column for _, column in adding), *(column for _, column in outdoing)]
+    if postgres:
+        kinds = ["text" if isinstance(place[0], str) else "bigint" for place in places]
+        statement = _statement(table, tuple(keys), *changed, kinds=tuple(kinds))
+        connection.exec_driver_sql(statement, tuple(map(list, columns)))
+    else:
+        statement = _statement(table, tuple(keys), *changed)
+        connection.exec_driver_sql(statement, list(zip(*columns, strict=True)))
+
+
+@lru_cache(maxsize=512)
+def _statement(
+    table: str,
+    keys: tuple[str, ...],
+    adding: tuple[str, ...],
+    outdoing: tuple[str, ...],
+    kinds: tuple[str, ...] = (),
+) -> str:
+    """The statement that adds to these counters and outdoes those extremes.
+
+    Args:
+        kinds: types of the keys in PostgreSQL; none: it is for SQLite.
+    """
+    names = (*keys, *map(column_of, adding), *map(column_of, outdoing))
     into = f"INSERT INTO {table} ({', '.join(names)})"
+    changes = [_added(table, name) for name in adding]
+    changes += [_outdone(table, name, postgres=bool(kinds)) for name in outdoing]
     then = (
         f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(changes)}"
         if changes
         else "ON CONFLICT DO NOTHING"
     )
-    if postgres:
-        kinds = ["text" if isinstance(place[0], str) else "bigint" for place in places]
-        kinds += ["bigint"] * (len(columns) - len(kinds))
-        arrays = ", ".join(f"%s::{kind}[]" for kind in kinds)
-        connection.exec_driver_sql(
-            f"{into} SELECT * FROM unnest({arrays}) {then}",  # noqa: S608  names of our own
-            tuple(map(list, columns)),
-        )
-    else:
-        marks = ", ".join("?" * len(columns))
-        connection.exec_driver_sql(f"{into} VALUES ({marks}) {then}", list(zip(*columns, strict=True)))
+    if kinds:
+        more = ("bigint",) * (len(names) - len(keys))
+        arrays = ", ".join(f"%s::{kind}[]" for kind in (*kinds, *more))
+        return f"{into} SELECT * FROM unnest({arrays}) {then}"  # noqa: S608  names of our own
+    return f"{into} VALUES ({', '.join('?' * len(names))}) {then}"
 
 
 def _added(table: str, name: str) -> str:

@@ -248,7 +248,7 @@ class SqlStore:
 
     def kept_since(self) -> int | None:
         with self._reading() as connection:
-            return ledger(connection)[0]
+            return ledger(connection).pruned_before
 
     def rebuild_rollups(self, progress: Progress | None = None) -> int:
         with self._writing() as connection:
