@@ -101,17 +101,18 @@ class Tariff:
     """Rates made ready: what a token costs as a part of its whole, and how much more as one of its kind."""
 
     __slots__ = (
-        "_cache_read", "_cache_write", "_cache_write_1h", "_heard", "_input", "_needs_look", "_output",
-        "_per_nano", "_rates", "_request", "_spoken", "_thought",
+        "_cache_read", "_cache_write", "_cache_write_1h", "_half_nano", "_heard", "_input", "_nano",
+        "_needs_look", "_output", "_rates", "_request", "_spoken", "_thought",
     )  # fmt: skip
 
     def __init__(self, rates: Rates) -> None:
-        unit = gcd(_PER_NANO, *(each for each in rates if each is not None))
+        # Small numbers are cheaper: all in the largest unit in which they, and half a nano-dollar, are whole.
+        unit = gcd(_PER_NANO // 2, *(each for each in rates if each is not None))
         given, taken, read, written, longer, heard, spoken, thought, request = (
             None if each is None else each // unit for each in rates
         )
         self._rates = rates
-        self._per_nano = _PER_NANO // unit
+        self._nano, self._half_nano = _PER_NANO // unit, _PER_NANO // unit // 2
         self._input, self._output, self._request = given or 0, taken or 0, request or 0
         self._cache_read = _more(read, self._input)
         self._cache_write = _more(written, self._input)
@@ -138,12 +139,8 @@ class Tariff:
             + heard * self._heard
         )
         earned = taken * self._output + thought * self._thought + spoken * self._spoken
-        per_nano = self._per_nano
-        return (
-            _rounded(paid + earned + self._request, per_nano),
-            _rounded(paid, per_nano),
-            _rounded(earned, per_nano),
-        )
+        total, half, whole = paid + earned + self._request, self._half_nano, self._nano
+        return (total + half) // whole, (paid + half) // whole, (earned + half) // whole
 
     def _look(self, tokens: Tokens) -> None:
         """Refuse counts that have no honest price, where audio was counted or a rate is missing."""
@@ -189,5 +186,5 @@ def check(tokens: Tokens) -> None:
         raise UnpriceableError("contradiction")
 
 
-def _rounded(amount: int, per_nano: int = _PER_NANO) -> int:
-    return (2 * amount + per_nano) // (2 * per_nano)
+def _rounded(amount: int) -> int:
+    return (amount + _PER_NANO // 2) // _PER_NANO

@@ -53,7 +53,7 @@ def _booleans(column: list[Any]) -> Iterable[int]:
 
 
 def _moments(column: list[Any]) -> Iterable[int]:
-    if not all(map(TIMES_US.__contains__, column)):
+    if set(map(type, column)) != {int} or min(column) not in TIMES_US or max(column) not in TIMES_US:
         raise OverflowError("a moment that no datetime can show")
     return column
 
@@ -115,8 +115,12 @@ class Shapes:
     def group(self, records: Iterable[Record]) -> list[tuple[Shape, list[Record]]]:
         """Records by shape; the order of shapes is the order of their first record."""
         groups: dict[tuple[str, ...], list[Record]] = {}
+        before: tuple[str, ...] | None = None
         for record in records:
-            groups.setdefault(tuple(record), []).append(record)
+            keys = tuple(record)
+            if keys != before:  # as a rule they are the same objects: cheaper than a look-up
+                members, before = groups.setdefault(keys, []), keys
+            members.append(record)
         return [(self._shape(keys), members) for keys, members in groups.items()]
 
     def _shape(self, keys: tuple[str, ...]) -> Shape:
