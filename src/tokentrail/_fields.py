@@ -89,12 +89,15 @@ _CONVERTERS: Final[Mapping[int, Callable[[Any], Any]]] = {
 }  # fmt: skip
 
 _NOT_GIVEN: Final = frozenset(("finality", "stamps"))
-Columns: TypeAlias = Mapping[str, tuple[str, int, Callable[[Any], Any]]]
+_PLAIN: Final[Mapping[int, type]] = {TEXT: str, BOOLEAN: bool}
+"""Kinds whose values are mostly stored as they come, and as what."""
+Columns: TypeAlias = Mapping[str, tuple[str, type | None, Callable[[Any], Any]]]
+"""Field → its column, the type of a value that needs no conversion, and the conversion of all others."""
 
 
 def _columns(fields: Mapping[str, int]) -> Columns:
     return {
-        name: (COLUMN_OF.get(name, name), kind, _CONVERTERS[kind])
+        name: (COLUMN_OF.get(name, name), _PLAIN.get(kind), _CONVERTERS[kind])
         for name, kind in fields.items()
         if name not in _NOT_GIVEN
     }
@@ -120,9 +123,10 @@ def to_columns(fields: Mapping[str, Any], into: Record, health: Health, columns:
             strangers = strangers or {}
             strangers[name] = value
             continue
-        column, kind, convert = known
-        # The common case in one look; "printable" leaves out NUL and lone surrogates.
-        if kind == TEXT and type(value) is str and len(value) < 256 and value.isprintable():
+        column, plain, convert = known
+        # The common cases in one look; "printable" leaves out NUL and lone surrogates.
+        given = type(value)
+        if given is plain and (given is bool or (len(value) < 256 and value.isprintable())):
             into[column] = value
             continue
         try:

@@ -40,11 +40,11 @@ Files, batches, vector stores and the like use LiteLLM's decorator too; they are
 _MODULES: Final[Mapping[str, str]] = {"search": "litellm.search"}
 """Where a function must live if others of its name are no calls (`vector_stores.search`)."""
 
-PARAMS: Final = (
+PARAMS: Final = frozenset((
     "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "seed",
     "presence_penalty", "frequency_penalty", "reasoning_effort", "service_tier", "parallel_tool_calls",
     "dimensions", "encoding_format", "quality", "size", "voice", "top_n", "verbosity",
-)  # fmt: skip
+))  # fmt: skip
 """Parameters of a request worth a look later. A list of what is kept: the rest may be secret or content."""
 _INTERNAL: Final = (
     "user_api_key",
@@ -113,7 +113,9 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
         fields["request_id"] = text_of(details.get("litellm_call_id"))
         fields["api_base"] = _host(details, params)
         optional = _dict(details.get("optional_params"))
-        scalars = {name: optional[name] for name in PARAMS if type(optional.get(name)) in _SCALAR}
+        scalars = {
+            name: value for name, value in optional.items() if type(value) in _SCALAR and name in PARAMS
+        }
         if scalars:
             fields["params"] = scalars
         user = details.get("user") or optional.get("user")
