@@ -40,6 +40,10 @@ _DELETE_PAYLOADS: Final = sa.delete(PAYLOADS).where(PAYLOADS.c.call_id.in_(_IDS)
 Write = Callable[[Sequence[Record]], None]
 
 
+class MistakenError(Exception):
+    """Of some records one cannot be written. The transaction is void, and to be begun again: each alone."""
+
+
 class Calls:
     """Writes calls, in transactions of its user's that hold the writers' lock."""
 
@@ -49,13 +53,17 @@ class Calls:
         self._shapes = Shapes(engine.dialect.name)
         self._rollups = Rollups(postgres=self._postgres)
 
-    def append(self, connection: Connection, strongest: dict[str, Record]) -> Appended:
-        """Make records rows, where they are stronger than those there are."""
+    def append(self, connection: Connection, strongest: dict[str, Record], *, alone: bool) -> Appended:
+        """Make records rows, where they are stronger than those there are.
+
+        Raises:
+            MistakenError: see `each`.
+        """
         known = ledger(connection)
         weaker, taken, expired = self._take(connection, strongest, known)
         if expired:
             _count_expired(connection, expired)
-        refused = self._replace(connection, weaker, taken, known)
+        refused = self._replace(connection, weaker, taken, known, alone=alone)
         bad = {each.id for each in refused}
         replaced = len(weaker - bad)
         inserted = len(taken) - len(bad) - replaced
@@ -83,7 +91,13 @@ class Calls:
         return {record["id"] for record in taken if record["id"] in ranks}, taken, expired
 
     def _replace(
-        self, connection: Connection, weaker: set[str], records: Sequence[Record], known: Ledger
+        self,
+        connection: Connection,
+        weaker: set[str],
+        records: Sequence[Record],
+        known: Ledger,
+        *,
+        alone: bool,
     ) -> list[Refused]:
         gone = {record["id"]: record for record in facts(connection, weaker)} if weaker else {}
         delta = Delta()
@@ -93,18 +107,26 @@ class Calls:
             self._insert(connection, [record["id"] for record in old], some)
             delta.add(some, old)
 
-        refused = self.each(connection, write, records)
+        refused = self.each(connection, write, records, alone=alone)
         self._apply(connection, delta, known)
         return refused
 
-    def each(self, connection: Connection, write: Write, records: Sequence[Record]) -> list[Refused]:
-        """Write records; where something is wrong with one, the healthy ones do not wait for it."""
+    def each(
+        self, connection: Connection, write: Write, records: Sequence[Record], *, alone: bool
+    ) -> list[Refused]:
+        """Write records: together, or each alone, so that none waits for one with which something is wrong.
+
+        Raises:
+            MistakenError: something is, and they were to be written together. No savepoint goes around those:
+                it would cost a tenth of the whole, every time.
+        """
+        if alone:
+            return [each for record in records if (each := self._alone(connection, write, record))]
         try:
-            with connection.begin_nested():
-                write(records)
+            write(records)
         except self._mistakes() as error:
             _raise_if_unwell(error)
-            return [each for record in records if (each := self._alone(connection, write, record))]
+            raise MistakenError from error
         return []
 
     def _alone(self, connection: Connection, write: Write, record: Record) -> Refused | None:

@@ -21,7 +21,7 @@ from tokentrail._records import Record, to_us
 from tokentrail.errors import StoreCorruptError
 from tokentrail.models import LLMCall, LLMPayload, Neighbour
 from tokentrail.stores import _engine, _joining, _sketches
-from tokentrail.stores._calls import CALLS, PAYLOADS, Calls, ledger
+from tokentrail.stores._calls import CALLS, PAYLOADS, Calls, MistakenError, ledger
 from tokentrail.stores._coarse import coarse, coarse_spans
 from tokentrail.stores._compile import answer, condition, conditions, operand, spans
 from tokentrail.stores._neighbours import SqlShelf, delete_before, table_of, take_rows
@@ -173,17 +173,33 @@ class SqlStore:
     ) -> Appended:
         calls, neighbours = apart(records)
         strongest, unfit = fold(calls)
+        write = partial(self._append, strongest, neighbours, positions, forget)
+        try:
+            appended = write(alone=False)
+        except MistakenError:
+            appended = write(alone=True)
+        folded = len(calls) - len(unfit) - len(strongest)
+        return plus(Appended(unchanged=folded, refused=tuple(unfit)), appended)
+
+    def _append(
+        self,
+        strongest: dict[str, Record],
+        neighbours: Sequence[Record],
+        positions: Sequence[Position],
+        forget: Sequence[str],
+        *,
+        alone: bool,
+    ) -> Appended:
         with self._writing() as connection:
-            appended = self._calls.append(connection, strongest)
+            appended = self._calls.append(connection, strongest, alone=alone)
             if neighbours:
-                shelf = SqlShelf(connection, partial(self._calls.each, connection))
+                shelf = SqlShelf(connection, partial(self._calls.each, connection, alone=alone))
                 appended = plus(appended, _joining.append(shelf, neighbours))
             for segment, position in positions:
                 connection.execute(_ADVANCE, {"segment": segment, "position": position})
             for segment in forget:
                 connection.execute(_FORGET, {"segment": segment})
-        folded = len(calls) - len(unfit) - len(strongest)
-        return plus(Appended(unchanged=folded, refused=tuple(unfit)), appended)
+        return appended
 
     def keep(self, row: SQLModel) -> None:
         with self._writing() as connection, Session(connection) as session:
