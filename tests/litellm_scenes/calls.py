@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import litellm
@@ -22,27 +23,34 @@ _CLAUDE_WHOLE: Final = tuple(one for one in CLAUDES if not one.streams)
 _FAILS_ONCE: Final = (Reply(status=500), Reply())
 
 
-def _router(rig: Rig, **kwargs: Any) -> Any:
-    models = {"main": "openai/gpt-4o", "spare": "openai/gpt-4o-mini"}
+def _router(rig: Rig, groups: Mapping[str, str], **kwargs: Any) -> Any:
     return litellm.Router(
         model_list=[
             {"model_name": name, "litellm_params": {"model": model, **rig.openai}}
-            for name, model in models.items()
+            for name, model in groups.items()
         ],
         retry_after=0,
         **kwargs,
     )
 
 
-def _routed(**kwargs: Any) -> Any:
-    """Ask a Router as the entry point says."""
-    streams: dict[str, Any] = kwargs.pop("streams", {})
+_GROUPS: Final = {"main": "openai/gpt-4o", "spare": "openai/gpt-4o-mini"}
+
+
+def _routed(
+    function: str = "completion",
+    groups: Mapping[str, str] = _GROUPS,
+    asked: Mapping[str, Any] = MappingProxyType({"messages": HI}),
+    **kwargs: Any,
+) -> Any:
+    """Ask a Router, with or without a loop as the entry point is."""
 
     def act(rig: Rig, entry: Entry) -> Any:
-        routes = _router(rig, **kwargs)
+        ask = getattr(_router(rig, groups, **kwargs), f"a{function}" if entry.is_async else function)
+        more = {"stream": True} if entry.streams else {}
+        answer = ask(model="main", **asked, **more)
         if entry.is_async:
-            return _aread(routes.acompletion(model="main", messages=HI, **streams), entry)
-        answer = routes.completion(model="main", messages=HI, **streams)
+            return _aread(answer, entry)
         return list(answer) if entry.streams else answer
 
     return act
@@ -127,7 +135,7 @@ ATTEMPTS: Final = (
     _attempts(
         "router-stream",
         "a Router, streamed",
-        act=_routed(num_retries=0, streams={"stream": True}),
+        act=_routed(num_retries=0),
         entries=STREAMS,
         kinds=("first",),
     ),
@@ -157,6 +165,70 @@ ATTEMPTS: Final = (
         ),
         entries=WHOLE[:1],
         ends=("success",) * 3,
+    ),
+)
+
+
+def _router_scenes(
+    function: str,
+    groups: Mapping[str, str],
+    asked: Mapping[str, Any],
+    *names: str,
+    tries: int = 1,
+    **more: Any,
+) -> list[Scene]:
+    """A Router asked by another function: it retries, and falls back to another group."""
+    kept: dict[str, Any] = {"function": function, "groups": groups, "asked": asked}
+    more["entries"] = tuple(one for one in OTHERS if one.name in names)
+    failed = Reply(status=500, headers={"retry-after-ms": "1"})
+    return [
+        _attempts(
+            f"router-{names[0]}-retry",
+            "a Router retries",
+            act=_routed(num_retries=1, **kept),
+            replies=(*(failed,) * tries, Reply()),
+            ends=("error", "success"),
+            kinds=("first", "retry"),
+            **more,
+        ),
+        _attempts(
+            f"router-{names[0]}-fallback",
+            "a Router falls back to another group",
+            act=_routed(num_retries=0, fallbacks=[{"main": ["spare"]}], **kept),
+            replies=(failed,),
+            ends=("error", "success"),
+            kinds=("first", "fallback"),
+            **more,
+        ),
+    ]
+
+
+_EMBEDDERS: Final = {"main": "openai/text-embedding-3-small", "spare": "openai/text-embedding-3-large"}
+_TEXTS: Final = {
+    "main": "text-completion-openai/gpt-3.5-turbo-instruct",
+    "spare": "text-completion-openai/davinci-002",
+}
+_PAINTERS: Final = {"main": "openai/gpt-image-1", "spare": "openai/gpt-image-1-mini"}
+_THRICE: Final = Limit(why=_SDK.why, rows_of=(2, 3))
+_ALONE: Final = (
+    "A Router gives each attempt of its synchronous `image_generation` a trace of its own: "
+    "they are told as first, retry and fallback, but not as one operation."
+)
+
+ROUTED: Final = (
+    *_router_scenes(
+        "embedding", _EMBEDDERS, {"input": ["hi"]}, "embedding", "aembedding", tries=3, limits=(_THRICE,)
+    ),
+    *_router_scenes("text_completion", _TEXTS, {"prompt": "hello"}, "atext_completion"),
+    *_router_scenes("responses", _GROUPS, {"input": "hello"}, "aresponses", "aresponses stream"),
+    *_router_scenes("image_generation", _PAINTERS, {"prompt": "a cat"}, "aimage_generation"),
+    *_router_scenes(
+        "image_generation",
+        _PAINTERS,
+        {"prompt": "a cat"},
+        "image_generation",
+        operations=2,
+        limits=(Limit(why=_ALONE),),
     ),
 )
 

@@ -96,7 +96,7 @@ class Scene:
         tokens: what each row says of tokens.
         costs: what it says of cost.
         rows_of: the request of each row, where they are not one each.
-        kinds: `attempt_kind` of each row of one operation.
+        kinds: `attempt_kind` of each row of one operation, or of so many `operations`.
         arguments: further arguments of the call.
         read: what the caller does with a stream, or a running call: `all`, `break`, `cycle`, `raise`,
             `close`, `finish`, `never`, `cancel`.
@@ -116,6 +116,7 @@ class Scene:
     costs: str | tuple[str, ...] = AS_SENT
     rows_of: tuple[int | None, ...] | None = None
     kinds: tuple[str, ...] = ()
+    operations: int = 1
     arguments: Mapping[str, Any] = field(default_factory=dict)
     read: str = "all"
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -298,7 +298,7 @@ def disagreements(scene: Scene, played: Play, entry: Entry, mode: str) -> list[s
         found.append("the answer is in the row")
     if scene.kinds and mode == "inline":
         kinds = tuple(row.attempt_kind for row in rows)
-        if kinds != scene.kinds or len({row.operation_id for row in rows}) != 1:
+        if kinds != scene.kinds or len({row.operation_id for row in rows}) != scene.operations:
             found.append(f"attempts {kinds}, not {scene.kinds}")
     if scene.check is not None:
         try:

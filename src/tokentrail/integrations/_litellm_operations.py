@@ -35,9 +35,10 @@ def fields_of(
     routed = trace if "model_group" in metadata else None
     if routed is not None:
         # The Router makes a new logging object for each attempt, and one trace id for all of them.
-        tries = (_routed.get(routed) if metadata.get("previous_models") else None) or NONE_YET
+        before = metadata.get("previous_models")
+        tries = (_routed.get(routed) or _told_by(before)) if before else NONE_YET
     made, previous, operation = tries
-    if not made:
+    if operation is None:
         # Not the trace id: a caller may give one to a whole conversation.
         operation = call or trace
     if not is_private(details):
@@ -47,6 +48,14 @@ def fields_of(
     if routed is not None:
         _routed.put(routed, (made + 1, model, operation))
     return fields, (made + 1, model, operation)
+
+
+def _told_by(previous: object) -> Tries:
+    """The attempts that the Router has noted, where it gives the next one another trace id."""
+    if not isinstance(previous, (list, tuple)) or not previous or not isinstance(previous[-1], dict):
+        return NONE_YET
+    last = previous[-1]
+    return len(previous), text_of(last.get("model_group") or last.get("model")), None
 
 
 def tries_of(logging: Any) -> Tries:
