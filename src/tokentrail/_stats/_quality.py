@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from tokentrail._measures import MEASURES
-from tokentrail._query import Filters
+from tokentrail._query import Filters, Query
 from tokentrail._stats._amounts import added, coverage
 from tokentrail._stats._answers import Answer, Coverage, Found
 from tokentrail._stats._ask import Ask
@@ -150,6 +150,7 @@ IN_THE_FUTURE: Final = _Check(
     "Calls that start in the future: the clock of their host is ahead, so they miss in windows that end now.",
 )
 _TOLERANCE_US: Final = 5 * 60 * 1_000_000
+_HOUR_US: Final = 3_600 * 1_000_000
 _MEASURES: Final = (
     "calls", "billed_calls", "counted_calls", "priced_calls", *(check.measure for check in CHECKS),
 )  # fmt: skip
@@ -182,9 +183,25 @@ def _counts(models: Sequence[dict[str, Any]], measure: str) -> Counts:
     return {(group["provider"], group["model"]): group[measure] for group in models if group[measure]}
 
 
+def _newest(ask: Ask, asked: Filters, measure: str) -> Filters:
+    """The same calls, in the newest hour that has one to show: from now on back may be all there are."""
+    if ask.method != "rollup":
+        return asked
+    for granularity, longest in (("day", 26 * _HOUR_US), ("hour", _HOUR_US)):
+        groups = ask.store.aggregate(Query((measure,), filters=asked, granularity=granularity))
+        begin = max((group["period"] for group in groups if group[measure]), default=None)
+        if begin is None:
+            return asked
+        start = begin if asked.start_us is None else max(begin, asked.start_us)
+        end = begin + longest if asked.end_us is None else min(begin + longest, asked.end_us)
+        asked = replace(asked, start_us=start, end_us=end)
+    return asked
+
+
 def _signal(check: _Check, seen: Counts, calls: Counts, asked: Filters, ask: Ask) -> Signal:
     count = sum(seen.values())
-    example = ask.store.scan(asked, limit=1, when=MEASURES[check.measure].when)
+    where = _newest(ask, asked, check.measure)
+    example = ask.store.scan(where, limit=1, when=MEASURES[check.measure].when)
     most = sorted(seen, key=lambda names: seen[names], reverse=True)[:_MOST_SUSPECTS]
     return Signal(
         code=check.code,

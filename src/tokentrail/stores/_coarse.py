@@ -110,8 +110,11 @@ def _counted(
     shown: dict[str, list[Any]] = {}
     if found.beginnings:
         shown["period"] = [found.beginnings[number] for number in columns.get("period", ())]
-    names = _names(connection, found, columns.get("group", ()))
-    groups = [names[group] for group in columns.get("group", ())]
+    groups = columns.get("group", [])
+    if found.keys is None:
+        tokens = tokens_of(connection, found.dimension, set(groups))
+        labels = {key: (label_of(token),) for key, token in tokens.items()}
+        groups = [labels[key] for key in groups]
     for place, field in enumerate(query.by):
         shown[field] = [group[place] for group in groups]
     for name in sums:
@@ -159,14 +162,6 @@ def _raised(connection: Connection, names: Iterable[str]) -> list[str]:
 
 def _is_sum(name: str) -> bool:
     return MEASURES[name].op == "sum"
-
-
-def _names(connection: Connection, found: Plan, groups: Iterable[int]) -> Mapping[int, tuple[Any, ...]]:
-    """Group, as it is read, → the values of the fields that were asked for."""
-    if found.keys is not None:
-        return {number: group for group, number in _numbers(found.keys).items()}
-    tokens = tokens_of(connection, found.dimension, set(groups))
-    return {key: (label_of(token),) for key, token in tokens.items()}
 
 
 def _foremost(
@@ -238,11 +233,10 @@ def coarse_spans(
     if found is None or found.keys is None:
         return None
     totals: dict[Any, list[int]] = {}
-    names = list(_numbers(found.keys))
     blobs_of = "c.sign, u.durations, u.firsts"
-    cells = _rows(connection, found, _pieces(found), "usage_sketch", blobs_of, "", None)
-    for _, number, sign, *blobs in cells:
-        pair = totals.setdefault(names[number], [0, 0])
+    cells = _rows(connection, found, _pieces(found), "usage_sketch", blobs_of, "", found.keys)
+    for _, key, sign, *blobs in cells:
+        pair = totals.setdefault(found.keys[key], [0, 0])
         for index, blob in enumerate(blobs):
             pair[index] += sign * _sketches.unpacked(blob)
     groups: dict[Any, tuple[Counts, Counts]] = {}
@@ -268,14 +262,30 @@ def _read(
     among: Collection[int] | None = None,
     signed: bool = True,
 ) -> list[Any]:
-    """(number of the period, number of the group or key, *counters); extremes with `signed=False`."""
+    """(number of the period, group or key, *counters); extremes with `signed=False`."""
     table, _ = table_of(found.dimension)
     postgres = connection.dialect.name == "postgresql"
     together = ", ".join(_over_cells(name, postgres=postgres) for name in names)
     apart = ", ".join(f"u.{column_of(name)}" for name in names)
-    several, single = _apart(found, _pieces(found, signed=signed))
-    rows = _rows(connection, found, several, table, together, "GROUP BY 1, 2", among)
-    return rows + _rows(connection, found, single, table, apart, "", among)
+    several, single = _apart(_pieces(found, signed=signed))
+    which = among if found.keys is None else found.keys
+    rows = _rows(connection, found, several, table, together, "GROUP BY 1, 2", which)
+    rows += _rows(connection, found, single, table, apart, "", which)
+    return rows if found.keys is None else _by_group(rows, found.keys, names)
+
+
+def _by_group(rows: Iterable[Any], groups: Mapping[int, Any], names: Sequence[str]) -> list[Any]:
+    """The same by group, which may have many keys: a database would look through them for every cell."""
+    operations = [MEASURES[name].op if name in MEASURES else "sum" for name in names]
+    totals: dict[tuple[int, Any], Sequence[Any]] = {}
+    for period, key, *values in rows:
+        place = (period, groups[key])
+        known = totals.get(place)
+        if known is not None:
+            totals[place] = list(map(joined, operations, known, values))
+        else:
+            totals[place] = values
+    return [(*place, *values) for place, values in totals.items()]
 
 
 def _over_cells(name: str, *, postgres: bool) -> str:
@@ -296,14 +306,12 @@ def _pieces(found: Plan, *, signed: bool = True) -> list[tuple[int, Piece]]:
 
 
 def _apart(
-    found: Plan, pieces: Sequence[tuple[int, Piece]]
+    pieces: Sequence[tuple[int, Piece]],
 ) -> tuple[list[tuple[int, Piece]], list[tuple[int, Piece]]]:
-    """Pieces that have to be added up, and those that are all of their period, and one cell a group.
+    """Pieces that have to be added up, and those that are all of their period, and one cell a key.
 
     Most series consist of the latter; sorting them to add them up costs more than reading them.
     """
-    if found.keys is not None and len(found.keys) != len(_numbers(found.keys)):
-        return list(pieces), []
     many = Counter(bucket for bucket, _ in pieces)
     together: list[tuple[int, Piece]] = []
     single: list[tuple[int, Piece]] = []
@@ -313,10 +321,6 @@ def _apart(
     return together, single
 
 
-def _numbers(keys: dict[int, Any]) -> dict[Any, int]:
-    return {group: number for number, group in enumerate(dict.fromkeys(keys.values()))}
-
-
 def _rows(
     connection: Connection,
     found: Plan,
@@ -324,30 +328,24 @@ def _rows(
     table: str,
     shown: str,
     group_by: str,
-    among: Collection[int] | None,
+    which: Collection[int] | None,
 ) -> list[Any]:
-    """(number of the period, number of the group or key, …) of some cells of a plan."""
+    """(number of the period, key, …) of some cells of a plan: those of some keys, or of all."""
+    if which is not None and not which:
+        return []
     where = ["u.level = c.level", "u.period >= c.low", "u.period < c.high"]
     if table != "usage_sketch":
         where.append(f"u.dimension = {found.dimension}")
-    named, group = "", "u.key"
-    if found.keys is not None:
-        if not found.keys:
-            return []
-        numbers = _numbers(found.keys)
-        names = _values((key, numbers[group]) for key, group in found.keys.items())
-        named, group = f", named(key, name) AS (VALUES {names})", "n.name"
-        where.append("n.key = u.key")
-    if among is not None:
-        where.append(f"u.key IN ({', '.join(map(str, sorted(among))) or 'NULL'})")
-    tables = f"cover AS c CROSS JOIN {table} AS u" + (" CROSS JOIN named AS n" if named else "")
+    if which is not None:
+        where.append(f"u.key IN ({', '.join(map(str, sorted(which)))})")
     rows: list[Any] = []
     for chunk in _chunks(pieces):
         values = _values((bucket, *piece) for bucket, piece in chunk)
         with connection.exec_driver_sql(
             # As text: hundreds of parameters cost more than the question. All of it are integers of ours.
-            f"WITH cover(bucket, sign, level, low, high) AS (VALUES {values}){named} "  # noqa: S608
-            f"SELECT c.bucket, {group}, {shown} FROM {tables} WHERE {' AND '.join(where)} {group_by}"
+            f"WITH cover(bucket, sign, level, low, high) AS (VALUES {values}) "  # noqa: S608
+            f"SELECT c.bucket, u.key, {shown} FROM cover AS c CROSS JOIN {table} AS u "
+            f"WHERE {' AND '.join(where)} {group_by}"
         ) as result:
             rows += result.cursor.fetchall()  # plain tuples, thousands of them
     return rows

@@ -34,6 +34,14 @@ _SPANS: Final = ("duration_ms", "time_to_first_token_ms")
 
 Condition = ColumnElement[bool]
 
+LARGE: Final = 1_000_000
+"""Bytes from which a call is in the index of large ones."""
+_NO_BYTES: Final[ColumnElement[int]] = sa.literal_column("0")
+_size: Final = sa.func.coalesce(CALLS.c.request_bytes, _NO_BYTES) + sa.func.coalesce(
+    CALLS.c.response_bytes, _NO_BYTES
+)
+"""Of request and response together, as the index of large calls has it."""
+
 
 # --- filters -------------------------------------------------------------------------------------
 
@@ -58,13 +66,24 @@ def conditions(
             if name == "tag"
             else _among(connection, _column(name, table), known)
         )
-        if name == "status" and table is CALLS and "success" not in known:
-            found.append(CALLS.c.status != "success")  # said again, for the index that is of these only
+        if table is CALLS:
+            found += _said_again(name, known)
     if after is not None:
         moment, call_id = from_us(after[0]), after[1]
         same = sa.and_(table.c.started_at == moment, table.c.id < call_id)
         found += [table.c.started_at <= moment, sa.or_(table.c.started_at < moment, same)]
     return found
+
+
+def _said_again(name: str, wanted: Sequence[str | bool | None]) -> list[Condition]:
+    """What follows from a filter, in the words of an index that is of such rows only."""
+    if name == "status" and "success" not in wanted:
+        return [CALLS.c.status != "success"]
+    if name == "call_type" and list(wanted) == ["embedding"]:
+        return [CALLS.c.call_type == sa.literal_column("'embedding'")]
+    if name == "run_id" and None not in wanted:
+        return [CALLS.c.run_id.is_not(None)]
+    return []
 
 
 def _window(filters: Filters, table: sa.Table) -> list[Condition]:
@@ -81,7 +100,8 @@ def _resolved(
 ) -> list[str | bool | None]:
     """Wanted values without patterns: Python decides what matches, so that every store agrees on case."""
     if not any(is_pattern(name, value) for value in wanted):
-        return list(wanted)
+        series = _keys(connection, name) if table is CALLS and _KEYS.get(name) == SERIES else None
+        return [value for value in wanted if series is None or value is None or value in series]
     matches = matcher(name, wanted)
     if name == "status" and table is CALLS:
         return [*filter(matches, STATUSES), *(value for value in wanted if value is None)]
@@ -182,6 +202,8 @@ def condition(test: Test) -> Condition:
         "has": lambda: _has(column, value),
     }
     found: Condition = made[how]()
+    if how == "at_least" and name in (SIZE, "request_bytes", "response_bytes") and value >= LARGE:
+        return sa.and_(found, _size >= sa.literal_column(str(LARGE)))  # said again, for an index
     return found
 
 
@@ -210,8 +232,7 @@ def operand(column: str | None) -> ColumnElement[Any]:
     if column is None:
         return sa.literal(1)
     if column == SIZE:
-        sizes = (sa.func.coalesce(CALLS.c[name], 0) for name in ("request_bytes", "response_bytes"))
-        return sum(sizes, start=sa.literal(0))
+        return _size
     if column == GENERATION:
         first = sa.func.coalesce(sa.type_coerce(CALLS.c.time_to_first_token_us, Int64), 0)
         return sa.type_coerce(CALLS.c.duration_us, Int64) - first
