@@ -187,12 +187,15 @@ class Rollups:
     def _stored(
         self, connection: Connection, places: Collection[tuple[int, int, int]]
     ) -> dict[tuple[int, int, int], tuple[Any, Any]]:
+        wanted: dict[tuple[int, int], list[int]] = {}
+        for level, period, key in places:
+            wanted.setdefault((level, period), []).append(key)
         found: dict[tuple[int, int, int], tuple[Any, Any]] = {}
-        for level, period in {place[:2] for place in places}:
+        for (level, period), keys in wanted.items():
             rows = connection.exec_driver_sql(
                 f"SELECT key, durations, firsts FROM usage_sketch "  # noqa: S608  integers
-                f"WHERE level = {level} AND period = {period}"
-            )
+                f"WHERE level = {level} AND period = {period} AND key IN ({', '.join(map(str, keys))})"
+            ).fetchall()
             for key, *blobs in rows:
                 found[level, period, key] = (blobs[0], blobs[1])
         return found
