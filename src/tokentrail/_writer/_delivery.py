@@ -166,12 +166,10 @@ class Delivery:
                 call()
 
     def _rows(self, records: Iterable[Record], where: Mapping[str, Any]) -> list[Record]:
-        rows = []
-        for record in _fold(records):
-            row = record.copy()  # the caller's may be shared with those who show recent calls
-            for column, value in where.items():
+        rows = [record.copy() for record in _fold(records)]  # those who show recent calls have the originals
+        for column, value in where.items():
+            for row in rows:
                 row.setdefault(column, value)
-            rows.append(row)
         with self._pricing:
             self._price(*[row for row in rows if "kind" not in row])
         return rows

@@ -88,7 +88,8 @@ class Calls:
             # What is as old as the pruned may be one of them, counted already, delivered again.
             fresh = [record for record in taken if record["id"] in ranks or not _is_before(record, mark)]
             taken, expired = fresh, len(taken) - len(fresh)
-        return {record["id"] for record in taken if record["id"] in ranks}, taken, expired
+        weaker = {call_id for call_id, rank in ranks.items() if strongest[call_id]["finality"] > rank}
+        return weaker, taken, expired
 
     def _replace(
         self,

@@ -41,11 +41,9 @@ def _lists(column: list[Any]) -> Iterable[str]:
 
 def _mappings(column: list[Any]) -> Iterable[str]:
     """Calls of one model have their settings in common: one object, encoded once."""
-    texts: dict[int, str] = {}
-    for value in column:
-        if id(value) not in texts:
-            texts[id(value)] = _encode_json(value)
-    return [texts[id(value)] for value in column]
+    ids = list(map(id, column))
+    texts = {key: _encode_json(value) for key, value in dict(zip(ids, column, strict=True)).items()}
+    return map(texts.__getitem__, ids)
 
 
 def _booleans(column: list[Any]) -> Iterable[int]:
