@@ -1,21 +1,20 @@
-"""Several attempts for one wish; who asks, who listens, and what is wanted."""
+"""Several attempts for one wish."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
 import litellm
+from packaging.specifiers import SpecifierSet
 
 from litellm_rig import HI, Rig
 from litellm_scenes.answers import TOO_LONG
-from litellm_scenes.entries import CHATS, CLAUDES, OTHERS, STREAMS, WHOLE, Entry
-from litellm_scenes.providers import GEMINI, OLLAMA, OLLAMA_TEXT
-from litellm_scenes.scenes import ESTIMATED, Limit, Scene
-from tokentrail.demo.provider import MISSING, Reply
-from tokentrail.integrations.litellm import TokentrailLogger
+from litellm_scenes.entries import CLAUDES, OTHERS, STREAMS, WHOLE, Entry
+from litellm_scenes.scenes import VERSION, Limit, Scene
+from tokentrail.demo.provider import Reply
 
 # --- several attempts ----------------------------------------------------------------------------
 
@@ -50,13 +49,13 @@ def _routed(
         more = {"stream": True} if entry.streams else {}
         answer = ask(model="main", **asked, **more)
         if entry.is_async:
-            return _aread(answer, entry)
+            return aread(answer, entry)
         return list(answer) if entry.streams else answer
 
     return act
 
 
-async def _aread(asked: Any, entry: Entry) -> None:
+async def aread(asked: Any, entry: Entry) -> None:
     answer = await asked
     if entry.streams:
         async for _ in answer:
@@ -210,6 +209,9 @@ _TEXTS: Final = {
 }
 _PAINTERS: Final = {"main": "openai/gpt-image-1", "spare": "openai/gpt-image-1-mini"}
 _THRICE: Final = Limit(why=_SDK.why, rows_of=(2, 3))
+_PAINTED: Final = 1 if SpecifierSet(">=1.109").contains(VERSION) else 3
+_PAINTED_THRICE: Final = replace(_THRICE, versions="<1.109")
+"""For the Router the SDK does not retry images any more."""
 _ALONE: Final = (
     "A Router gives each attempt of its synchronous `image_generation` a trace of its own: "
     "they are told as first, retry and fallback, but not as one operation."
@@ -221,110 +223,21 @@ ROUTED: Final = (
     ),
     *_router_scenes("text_completion", _TEXTS, {"prompt": "hello"}, "atext_completion"),
     *_router_scenes("responses", _GROUPS, {"input": "hello"}, "aresponses", "aresponses stream"),
-    *_router_scenes("image_generation", _PAINTERS, {"prompt": "a cat"}, "aimage_generation"),
+    *_router_scenes(
+        "image_generation",
+        _PAINTERS,
+        {"prompt": "a cat"},
+        "aimage_generation",
+        tries=_PAINTED,
+        limits=(_PAINTED_THRICE,),
+    ),
     *_router_scenes(
         "image_generation",
         _PAINTERS,
         {"prompt": "a cat"},
         "image_generation",
+        tries=_PAINTED,
         operations=2,
-        limits=(Limit(why=_ALONE),),
-    ),
-)
-
-
-def _equal(found: object, wanted: object) -> None:
-    assert found == wanted, f"{found}, not {wanted}"
-
-
-# --- estimates, identity, registration -----------------------------------------------------------
-
-WHO: Final[Mapping[str, Any]] = {
-    "user": "u1",
-    "litellm_session_id": "s1",
-    "metadata": {"tags": ["beta", "eu"], "feature": "search", "agent_id": "a1"},
-}
-
-
-def _identified(rows: list[Any]) -> None:
-    for row in rows:
-        _equal((row.user_id, row.session_id, row.agent_id, row.tags), ("u1", "s1", "a1", ["beta", "eu"]))
-        _equal(row.attributes.get("feature"), "search")
-
-
-def _nameless(rows: list[Any]) -> None:
-    for row in rows:
-        assert not {"u1", "s1", "search"} & set(re.findall(r"\w+", repr(row))), row
-
-
-def _listed(*, again: bool = False, plain: bool = False) -> Any:
-    """Ask with further callbacks beside the rig's own."""
-
-    def heard(*_: Any) -> None: ...
-
-    async def aheard(*_: Any) -> None: ...
-
-    def act(rig: Rig, entry: Entry) -> Any:
-        mode: Any = rig.logger.mode
-        second = TokentrailLogger(rig.tracker, mode=mode)
-        litellm.callbacks = [rig.logger, rig.logger, second] if again else [rig.logger]
-        litellm.success_callback = [rig.logger, second.log_success_event] if again else []
-        litellm.input_callback = [second] if again else []
-        if plain:
-            litellm.success_callback = [heard, aheard]
-            litellm.failure_callback = [heard]
-        return entry_result(rig, entry)
-
-    return act
-
-
-def entry_result(rig: Rig, entry: Entry) -> Any:
-    """Ask, and read to the end."""
-    answer = entry.ask(rig, {})
-    if entry.is_async:
-        return _aread(answer, entry)
-    return list(answer) if entry.streams else answer
-
-
-def _beside(name: str, title: str, **more: Any) -> Scene:
-    return Scene(name=name, part="Who asks, who listens, and what is wanted", title=title, **more)
-
-
-_GUESSED: Final = (
-    *CHATS,
-    *(
-        one
-        for one in OTHERS
-        if one.call_type in ("chat", "completion", "responses", "embedding")
-        and one.name != "responses (Anthropic)"
-    ),
-    *OLLAMA,
-    *OLLAMA_TEXT,
-    *(one for one in GEMINI if one.streams),
-)
-
-BESIDES: Final = (
-    _beside("who", "user, session, tags and labels", arguments=WHO, check=_identified),
-    _beside("no-log", "`no-log`", arguments={**WHO, "no-log": True}, check=_nameless),
-    _beside(
-        "listed-thrice",
-        "the logger thrice, another of the same tracker, a bound method",
-        act=_listed(again=True),
-    ),
-    _beside("listed-plain", "beside plain functions, sync and async", act=_listed(plain=True)),
-    _beside(
-        "estimate",
-        "no usage, and `estimate_missing` is set",
-        entries=_GUESSED,
-        replies=(Reply(usage=MISSING, usage_in="none"),),
-        settings={"estimate_missing": True},
-        tokens=ESTIMATED,
-        costs=ESTIMATED,
-    ),
-    _beside(
-        "estimate-reported",
-        "a usage, and `estimate_missing` is set",
-        entries=_GUESSED,
-        settings={"estimate_missing": True},
+        limits=(replace(_PAINTED_THRICE, why=_ALONE), Limit(why=_ALONE)),
     ),
 )

@@ -57,6 +57,12 @@ _GOOGLE: Final = Limit(
     tokens=UNKNOWN,
     by_age=True,
 )
+_OLD_BRIDGE: Final = Limit(
+    why="LiteLLM before 1.108 cannot end a stream of the Responses API over Anthropic that tells no usage.",
+    entries=("responses stream (Anthropic)",),
+    ends=("error",),
+    versions="<1.108",
+)
 _BRIDGED: Final = tuple(one for one in OTHERS if one.name == "responses (Anthropic)")
 
 FUNCTIONS: Final = (
@@ -79,6 +85,7 @@ FUNCTIONS: Final = (
         "no usage",
         replies=(Reply(usage=MISSING, usage_in="none"),),
         entries=tuple(one for one in OTHERS if one not in _BRIDGED),
+        limits=(_OLD_BRIDGE,),
     ),
     _function(
         "absent-fails",

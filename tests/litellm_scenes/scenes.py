@@ -36,6 +36,7 @@ class Limit:
         tokens: what the rows say of tokens, if not what the scene has.
         costs: what they say of cost; if not given, unknown where the tokens are.
         by_age: the last row is an open call that ends when its age passes the limit.
+        unchecked: what the scene checks besides is not so.
         versions: of LiteLLM, where it is not all of them.
     """
 
@@ -47,6 +48,7 @@ class Limit:
     tokens: str | tuple[str, ...] | None = None
     costs: str | tuple[str, ...] | None = None
     by_age: bool = False
+    unchecked: bool = False
     versions: str = ""
 
     def holds(self, entry: Entry, mode: str, version: str = VERSION) -> bool:

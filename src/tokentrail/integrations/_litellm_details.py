@@ -210,6 +210,17 @@ def _put_metadata(fields: dict[str, Any], metadata: dict[str, Any]) -> None:
         fields["attributes"] = labels
 
 
+def add_metadata(fields: dict[str, Any], details: Details, metadata: object) -> None:
+    """What the caller's metadata say and LiteLLM has lost on the way."""
+    known = metadata_of(details)
+    if not isinstance(metadata, dict) or metadata.keys() <= known.keys() or is_private(details):
+        return
+    told: dict[str, Any] = {}
+    _put_metadata(told, metadata)
+    for name, value in told.items():
+        fields.setdefault(name, value)
+
+
 def _labels(metadata: dict[str, Any]) -> dict[str, Any]:
     """The caller's own labels: short scalars, nothing that Router or proxy put there."""
     labels: dict[str, Any] = {}

@@ -26,7 +26,7 @@ from tokentrail._tracker import Tracker
 from tokentrail._usage import ASKED
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_calls import Attempt, remember
-from tokentrail.integrations._litellm_details import Details
+from tokentrail.integrations._litellm_details import Details, add_metadata
 from tokentrail.integrations._litellm_estimates import estimate
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of, note_tries, tries_of
 from tokentrail.integrations._litellm_tokens import COST_IS_STAMPED
@@ -73,6 +73,8 @@ def enter(doors: Doors, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]
         return None
     model = kwargs.get("model", args[0] if args else None)
     frame = Frame(doors, kind, model, logging, details)
+    if frame.below is None:
+        frame.metadata = kwargs.get("metadata")
     if kwargs.get("stream") is True and doors.ask_for_usage:
         frame.asked = _ask_for_usage(kind, model, kwargs, doors)
     frame.mock = kwargs.get("mock_response") is not None
@@ -106,7 +108,7 @@ class Frame:
 
     __slots__ = (
         "around", "asked", "attempt", "before", "below", "clock", "details", "doors", "fields", "kind",
-        "logging", "mock", "model", "raw", "seen", "token",
+        "logging", "metadata", "mock", "model", "raw", "seen", "token",
     )  # fmt: skip
 
     def __init__(self, doors: Doors, kind: str, model: object, logging: Any, details: Details) -> None:
@@ -131,6 +133,8 @@ class Frame:
         self.around = below if below is not None else _living(_inside.get())
         self.kind: str = kind if below is None else below.kind
         self.model = _as_asked(model, below)
+        self.metadata: object = None if below is None else below.metadata
+        """The caller's own, which LiteLLM loses where one of its functions asks through another."""
         _by_details[id(details)] = self
         self.token: Token[Frame | None] | None = _inside.set(self)
 
@@ -170,6 +174,7 @@ class Frame:
             self.attempt = Attempt(details, self.kind)
             self.attempt.mock = self.attempt.mock or self.mock
             self.fields, tries = fields_of(details, self.kind, self.model, tries_of(self.logging))
+            add_metadata(self.fields, details, self.metadata)
             if self.asked:
                 self.fields["usage_flags"] = [ASKED]
             note_tries(self.logging, tries)
@@ -205,7 +210,7 @@ class Frame:
                 del _by_details[id(details)]
             else:
                 _by_details[id(details)] = below
-        self.details = self.logging = self.attempt = self.fields = None
+        self.details = self.logging = self.attempt = self.fields = self.metadata = None
         self.before = self.raw = self.below = self.around = None
         if self.token is not None:
             # A coroutine that was dropped is closed in another context: there is nothing to put back there.
