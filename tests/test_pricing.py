@@ -339,6 +339,17 @@ def test_a_row_of_litellm_that_declares_its_rates(table: dict[str, Any]) -> None
     assert dollars(priced("deepinfra", "some/model", 200_000, 0)) == "0.1"
 
 
+def test_a_row_of_litellm_that_changes_is_read_again(table: dict[str, Any]) -> None:
+    """`litellm.register_model` changes rows in place; and what was no price may become one."""
+    pricer = Pricer(health=Health())
+    table["deepinfra/some/model"].pop("input_cost_per_token_above_128k_tokens")
+    for rate, cost in ((2.5e-07, "0.25"), (3e-07, "0.3"), (0, None), (1e-07, "0.1")):
+        table["deepinfra/some/model"].update(input_cost_per_token=rate)
+        assert dollars(priced("deepinfra", "some/model", 10**6, 0, pricer=pricer)) == cost
+        del table["deepinfra/some/model"]["input_cost_per_token"]
+        assert dollars(priced("deepinfra", "some/model", 10**6, 0, pricer=pricer)) is None
+
+
 def test_litellms_map_knows_rates_that_the_list_lacks(table: dict[str, Any]) -> None:
     """Audio without a rate in the price list is priced by a row that declares one."""
     audio = {

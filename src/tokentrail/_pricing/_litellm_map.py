@@ -47,39 +47,44 @@ def price(
     Raises:
         UnpriceableError: the row is there, but these counts have no honest price.
     """
-    found = _row(provider, model)
+    found = _offer(provider, model)
     if found is None:
         return None
-    key, row = found
-    return Tariff(_rates(row, tokens.input, tier)).charge(tokens), key, _version()
+    key, offer = found
+    return offer.tariff(tokens.input, tier).charge(tokens), key, _version()
 
 
 def quote(provider: str | None, model: str) -> Quote | None:
     """What the map declares of a model."""
-    found = _row(provider, model)
+    found = _offer(provider, model)
     if found is None:
         return None
-    key, row = found
-    window = row.get("max_input_tokens")
+    key, offer = found
+    window = offer.row.get("max_input_tokens")
     return Quote(
         "litellm_map",
         key,
-        row.get("litellm_provider"),
-        in_dollars(_rates(row, 0, None)),
+        offer.row.get("litellm_provider"),
+        in_dollars(offer.rates("", None)),
         _version(),
         context_window=window if isinstance(window, int) else None,
-        is_tiered=any(_BRACKET.search(name) for name in row),
+        is_tiered=bool(offer.brackets),
     )
 
 
-def _row(provider: str | None, model: str) -> tuple[str, Mapping[str, Any]] | None:
+def _offer(provider: str | None, model: str) -> tuple[str, _Offer] | None:
     table = vars(sys.modules["litellm"]).get("model_cost") if "litellm" in sys.modules else None
     if not isinstance(table, dict):
         return None
     for key in _keys(provider, model):
         row = table.get(key)
-        if isinstance(row, dict) and _is_of(row, provider) and _declares(row):
-            return key, row
+        if not isinstance(row, dict) or not _is_of(row, provider):
+            continue
+        offer = _offers.get(key)
+        if offer is None or offer.row != row:  # LiteLLM changes rows in place, where a program asks it to
+            offer = _offers[key] = _Offer(row)
+        if offer.is_declared:
+            return key, offer
     return None
 
 
@@ -125,6 +130,42 @@ def _is_of(row: Mapping[str, Any], provider: str | None) -> bool:
     )
 
 
+class _Offer:
+    """A row, read once: that takes longer than to price a call by it."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.row = dict(row)
+        self.is_declared = _declares(self.row)
+        matches = filter(None, map(_BRACKET.search, self.row))
+        self.brackets = sorted({(int(match[1]) * 1000, match[0]) for match in matches}, reverse=True)
+        """From how much input on, and the ending of the keys that hold then; largest first."""
+        self._tariffs: dict[tuple[str, str | None], Tariff] = {}
+
+    def tariff(self, given: int, tier: str | None) -> Tariff:
+        """The rates of a call: a request pays the rates of its bracket as a whole."""
+        ending = next((ending for start, ending in self.brackets if given > start), "")
+        known = self._tariffs.get((ending, tier))
+        if known is None:
+            known = self._tariffs[ending, tier] = Tariff(self.rates(ending, tier))
+        return known
+
+    def rates(self, ending: str, tier: str | None) -> Rates:
+        """The rates of a bracket and a service tier."""
+        at_tier = f"_{tier}" if tier in _TIERS else ""
+        found: dict[str, int] = {}
+        for field, key in _FIELDS.items():
+            for name in (f"{key}{ending}{at_tier}", f"{key}{ending}", f"{key}{at_tier}", key):
+                amount = self.row.get(name)
+                if isinstance(amount, (int, float)):
+                    found[field] = rate(repr(amount)) * 10**6
+                    break
+        return Rates(found.pop("input", None), found.pop("output", None), **found)
+
+
+_offers: dict[str, _Offer] = {}
+"""By key of the map, so there are no more than rows."""
+
+
 def _declares(row: Mapping[str, Any]) -> bool:
     if any(part in key for key in row for part in _UNKNOWN_RULES):
         return False
@@ -132,25 +173,6 @@ def _declares(row: Mapping[str, Any]) -> bool:
     if not isinstance(given, (int, float)) or not isinstance(taken, (int, float)):
         return False
     return given > 0 and (taken > 0 or row.get("mode") == "embedding")
-
-
-def _rates(row: Mapping[str, Any], given: int, tier: str | None) -> Rates:
-    suffix = _bracket(row, given)
-    at_tier = f"_{tier}" if tier in _TIERS else ""
-    found: dict[str, int] = {}
-    for field, key in _FIELDS.items():
-        for name in (f"{key}{suffix}{at_tier}", f"{key}{suffix}", f"{key}{at_tier}", key):
-            amount = row.get(name)
-            if isinstance(amount, (int, float)):
-                found[field] = rate(repr(amount)) * 10**6
-                break
-    return Rates(found.pop("input", None), found.pop("output", None), **found)
-
-
-def _bracket(row: Mapping[str, Any], given: int) -> str:
-    """The ending of the keys that hold for this much input: a request pays one bracket's rate as a whole."""
-    matches = [match for match in map(_BRACKET.search, row) if match and given > int(match[1]) * 1000]
-    return max(matches, key=lambda match: int(match[1]))[0] if matches else ""
 
 
 @cache
