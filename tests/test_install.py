@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from langchain_openai import ChatOpenAI
 import tokentrail
 from litellm_rig import HI, QUIET, Rig, agrees, provider, rig
 from tokentrail.demo.provider import FakeProvider
+from tokentrail.errors import MissingExtraError
 from tokentrail.integrations import langchain as langchain_door
 from tokentrail.integrations.litellm import LISTS, TokentrailLogger
 from tokentrail.testing import CapturedCalls, capture_calls
@@ -228,3 +230,20 @@ def test_without_either_library_it_says_so(
     monkeypatch.setattr(_install, "_is_there", lambda library: False)
     assert tokentrail.install() == ()
     assert "pip install 'tokentrail[litellm]'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("door", "library", "extra"),
+    [
+        ("litellm", "litellm", "litellm"),
+        ("langchain", "langchain_core.callbacks", "langchain"),
+        ("_langchain_embeddings", "langchain_core.embeddings", "langchain"),
+    ],
+)
+def test_a_door_without_its_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, door: str, library: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"tokentrail.integrations.{door}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtraError, match=rf"pip install 'tokentrail\[{extra}\]'"):
+        importlib.import_module(f"tokentrail.integrations.{door}")

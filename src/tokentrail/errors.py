@@ -16,6 +16,9 @@ Nothing here is ever raised into a call of the host: doors and tracker count and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TokentrailError(Exception):
     """Base of all errors of this package."""
@@ -30,6 +33,22 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     def __init__(self, library: str, extra: str) -> None:
         super().__init__(f"{library} is not installed. Install it with:  pip install 'tokentrail[{extra}]'")
+
+
+@contextmanager
+def needs(*libraries: str, extra: str) -> Iterator[None]:
+    """Around imports that an extra brings: where one of its libraries is not there, the error says so.
+
+    Raises:
+        MissingExtraError: with the line that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in libraries:
+            raise
+        raise MissingExtraError(library, extra) from None
 
 
 class BudgetExceeded(TokentrailError):  # noqa: N818  the name that users of budgets know

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tokentrail.errors import MissingExtraError, TokentrailError
+from tokentrail.errors import TokentrailError, needs
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
@@ -34,12 +34,8 @@ def main() -> int:
 
 
 def _run() -> int:
-    try:
+    with needs("typer", "rich", extra="cli"):
         from tokentrail._cli.app import app
-    except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
-            raise
-        raise MissingExtraError(error.name, "cli") from None
     try:
         app()
     except SystemExit as stop:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from tokentrail._export._kinds import Column
 from tokentrail._export._text import Pages, cell
 from tokentrail._records import BOOLEAN, DURATION, INTEGER, LIST, MAPPING, MONEY, TIME
-from tokentrail.errors import MissingExtraError
+from tokentrail.errors import needs
 
 if TYPE_CHECKING:
     import polars
@@ -30,10 +30,8 @@ def load_polars() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
+    with needs("polars", extra="dataframe"):
         import polars
-    except ModuleNotFoundError:
-        raise MissingExtraError("polars", "dataframe") from None
     return polars
 
 

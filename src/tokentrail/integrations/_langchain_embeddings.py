@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from langchain_core.embeddings import Embeddings
-
 from tokentrail._guard import guarded
 from tokentrail._redact import host_of
 from tokentrail._tracker import Tracker, get_tracker
 from tokentrail._usage import Usage
+from tokentrail.errors import needs
 from tokentrail.integrations._langchain_fields import who_fields
 from tokentrail.integrations._langchain_links import LIBRARY, close_link, open_link
+
+with needs("langchain_core", extra="langchain"):
+    from langchain_core.embeddings import Embeddings
 
 _MODEL_KEYS: Final = ("model", "model_name", "model_id", "deployment")
 _ADDRESS_KEYS: Final = (

@@ -7,13 +7,12 @@ from time import perf_counter_ns
 from typing import Any, Final, Self
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
-
 from tokentrail._context import current_context
 from tokentrail._fields import describe_error, is_timeout, to_columns
 from tokentrail._guard import count_fault, guarded
 from tokentrail._records import MONEY, SCALES, Record
 from tokentrail._tracker import Tracker, get_tracker
+from tokentrail.errors import needs
 from tokentrail.integrations import _langchain_fields as fields_of
 from tokentrail.integrations._langchain_answers import End, answered, broken
 from tokentrail.integrations._langchain_embeddings import TokentrailEmbeddings
@@ -24,6 +23,9 @@ from tokentrail.integrations._langchain_run import Run, status_of
 from tokentrail.integrations._langchain_runs import Runs, fallbacks, runs_of
 from tokentrail.integrations._langchain_tools import note_wishes
 from tokentrail.integrations._langchain_usage import first_generation, usage_of_chunk
+
+with needs("langchain_core", extra="langchain"):
+    from langchain_core.callbacks import BaseCallbackHandler
 
 __all__ = ["TokentrailCallbackHandler", "TokentrailEmbeddings"]
 

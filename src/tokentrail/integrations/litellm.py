@@ -11,18 +11,20 @@ import os
 import threading
 from typing import Any, Final, Literal
 
-import litellm
-from litellm.integrations.custom_logger import CustomLogger
-
 from tokentrail._guard import guarded
 from tokentrail._health import Health
 from tokentrail._tracker import Tracker, get_tracker
+from tokentrail.errors import needs
 from tokentrail.integrations import _litellm_events as events
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import watch_cache
 from tokentrail.integrations._litellm_cells import Cells
 from tokentrail.integrations._litellm_frames import answered, opened
 from tokentrail.integrations._litellm_patches import replace
+
+with needs("litellm", extra="litellm"):
+    import litellm
+    from litellm.integrations.custom_logger import CustomLogger
 
 __all__ = ["TokentrailLogger", "disarm"]
 

@@ -15,15 +15,11 @@ from typing import Any, Final
 from tokentrail._guard import guarded
 from tokentrail._records import FAILED, Record
 from tokentrail._tracker import Tracker, get_tracker
-from tokentrail.errors import MissingExtraError
+from tokentrail.errors import needs
 
-try:
+with needs("opentelemetry", extra="otel"):
     from opentelemetry import metrics, trace
     from opentelemetry.context import Context
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "opentelemetry":
-        raise
-    raise MissingExtraError("opentelemetry", "otel") from None
 
 __all__ = ["OpenTelemetryExporter"]
 

@@ -6,15 +6,11 @@ app = create_app(tracker)                       # to be served or mounted; behin
 app.include_router(create_router(tracker, dependencies=[Depends(current_user)]))    # in an app of yours
 """
 
-from tokentrail.errors import MissingExtraError
+from tokentrail.errors import needs
 
-try:
+with needs("fastapi", "starlette", "prometheus_client", "anyio", extra="server"):
     from tokentrail.server._access import Access
     from tokentrail.server._app import create_app
     from tokentrail.server._router import create_router
-except ModuleNotFoundError as error:
-    if error.name not in ("fastapi", "starlette", "prometheus_client", "anyio"):
-        raise
-    raise MissingExtraError(error.name, "server") from None
 
 __all__ = ["Access", "create_app", "create_router"]

@@ -13,18 +13,16 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from tokentrail._settings import Settings
-from tokentrail.errors import ConfigurationError, MissingExtraError
+from tokentrail.errors import ConfigurationError, needs
 from tokentrail.server._access import EVERYTHING
 from tokentrail.server._app import build_app
 from tokentrail.server._feed import Feed
 from tokentrail.server._keys import Keyring, token_of
 from tokentrail.server._ledger import Ledger
 
-try:
+with needs("uvicorn", "h11", extra="server"):
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
-except ModuleNotFoundError:
-    raise MissingExtraError("uvicorn", "server") from None
 
 HEADER_SECONDS: Final = 10.0
 """Seconds in which a request's head must be there."""
