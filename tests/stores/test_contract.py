@@ -83,6 +83,24 @@ def test_of_one_batch_the_strongest_counts(store: Store) -> None:
         assert row.attempt == 3
 
 
+def test_settings_that_are_nearly_alike_stay_apart(store: Store) -> None:
+    """What is equal in Python is not the same in JSON; a batch writes each as it came."""
+    shared = {"a": True}
+    settings = [
+        shared,
+        {"a": 1},
+        {"a": 1.0},
+        {"a": "1"},
+        {"a": [1, True]},
+        {"a": [1, 1]},
+        shared,
+        {"a": True},
+    ]
+    store.append([call(number, params=each) for number, each in enumerate(settings)])
+    rows = [row.params for row in store.scan(filters(), limit=9)]
+    assert list(map(repr, reversed(rows))) == list(map(repr, settings))
+
+
 def test_positions_come_with_the_rows(store: Store) -> None:
     """Positions are kept, only move forward, and are forgotten when asked."""
     store.append([call(1)], [("a.seg", 10), ("b.seg", 5)])

@@ -40,10 +40,15 @@ def _lists(column: list[Any]) -> Iterable[str]:
 
 
 def _mappings(column: list[Any]) -> Iterable[str]:
-    """Calls of one model have their settings in common: one object, encoded once."""
-    ids = list(map(id, column))
-    texts = {key: _encode_json(value) for key, value in dict(zip(ids, column, strict=True)).items()}
-    return map(texts.__getitem__, ids)
+    """Calls of one model have their settings in common, as one object or spelt alike: encoded once."""
+    texts: dict[int, str] = {}
+    alike: dict[str, str] = {}
+    for key, value in dict(zip(map(id, column), column, strict=True)).items():
+        spelt = repr(value)
+        if spelt not in alike:
+            alike[spelt] = _encode_json(value)
+        texts[key] = alike[spelt]
+    return map(texts.__getitem__, map(id, column))
 
 
 def _booleans(column: list[Any]) -> Iterable[int]:
