@@ -44,9 +44,9 @@ litellm-page: $(STAMP)
 test-providers: $(PROVIDERS)/.installed
 	$(PROVIDERS)/bin/python -m pytest $(HOW) tests/providers
 
-# `proxy_handler` in a LiteLLM proxy.
+# `proxy_handler` in a LiteLLM proxy; and LiteLLM's functions of which some need what the proxy needs.
 test-proxy: $(PROXY)/.installed
-	$(PROXY)/bin/python -m pytest $(HOW) tests/proxy
+	$(PROXY)/bin/python -m pytest $(HOW) tests/proxy tests/litellm_scenes/test_scenes.py -k "proxy or function or who"
 
 # Ten thousand calls of every kind, fifty at a time; the suite has a few hundred.
 soak: $(STAMP)

@@ -174,6 +174,21 @@ async def test_cancelled_tools(given: Stage) -> None:
     assert [row.status for row in tools(given.tracker)] == ["cancelled", "cancelled"]
 
 
+async def test_tool_that_a_timeout_ends(given: Stage) -> None:
+    """A tool that runs out of time is cancelled, although the task that waited for it goes on."""
+
+    @tool
+    async def waits(at: str) -> str:
+        """Wait."""
+        await asyncio.Event().wait()
+        return at
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await waits.ainvoke({"at": "it"}, config=given.config)
+    assert [row.status for row in tools(given.tracker)] == ["cancelled"]
+
+
 def test_tool_that_pauses(given: Stage) -> None:
     """A tool that asks a human is no failure; resumed, it runs again."""
 

@@ -311,6 +311,25 @@ def cached(stage: Stage, how: str) -> None:
 
 
 @scenario(
+    "`generate` of three that were asked before but one, with a response cache",
+    14,
+    33,
+    ends="success sent, success sent, success hit, success hit, success sent",
+    hows=("generate", "agenerate"),
+)
+def cached_batch(stage: Stage, how: str) -> None:
+    model = stage.model(cache=InMemoryCache())
+
+    def ask(texts: str) -> None:
+        work = getattr(model, how)([[HumanMessage(text)] for text in texts], **stage.config)
+        if how == "agenerate":
+            stage.run(work)
+
+    ask("ab")
+    ask("acb")
+
+
+@scenario(
     "a stream, which LangChain's cache does not know", 14, ends="success sent, success sent", hows=STREAMS
 )
 def cached_stream(stage: Stage, how: str) -> None:

@@ -20,8 +20,9 @@ from tokentrail.integrations.litellm import TokentrailLogger
 
 def through_litellm(stage: Stage, **more: Any) -> ChatLiteLLM:
     # Its own `max_retries` are LangChain's; these are of the OpenAI SDK beneath LiteLLM.
-    settings = {"stream_options": {"include_usage": True}, "model_kwargs": {"max_retries": 0}, **more}
-    return ChatLiteLLM(model="openai/gpt-4o", api_base=f"{stage.provider.url}/v1", api_key="none", **settings)
+    settings = {"stream_options": {"include_usage": True}, "model_kwargs": {"max_retries": 0}}
+    settings |= {"model": "openai/gpt-4o", **more}
+    return ChatLiteLLM(api_base=f"{stage.provider.url}/v1", api_key="none", **settings)
 
 
 def through_router(stage: Stage, **more: Any) -> ChatLiteLLMRouter:
@@ -94,6 +95,19 @@ def router_falls_back(stage: Stage, how: str) -> None:
     stage.script(Reply(status=500))
     stage.script(Reply(usage=usage(1)), model="gpt-4o-mini")
     stage.ask(through_router(stage, fallbacks=[{"chat": ["small"]}]), how)
+
+
+@scenario("`ChatLiteLLM` that asks a LiteLLM proxy, seen by both doors", 47, door="install", hows=HOWS)
+def through_proxy(stage: Stage, how: str) -> None:
+    stage.ask(through_litellm(stage, model="litellm_proxy/gpt-4o"), how)
+
+
+@scenario(
+    "`ChatLiteLLM` that asks a LiteLLM proxy, refused", 47, door="install", ends="error unknown", hows=HOWS
+)
+def through_proxy_refused(stage: Stage, how: str) -> None:
+    stage.script(Reply(status=429))
+    stage.fails(through_litellm(stage, model="litellm_proxy/gpt-4o"), how)
 
 
 @scenario("`ChatLiteLLM` with three handlers and two doors", 38, 47, door="install", hows=HOWS)

@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
 from langchain_scenarios.scenario import scenario
-from langchain_scenarios.stage import HOWS, Stage, usage
+from langchain_scenarios.stage import HOWS, Stage, until, usage
 from tokentrail.demo.provider import Reply
 
 INVOKES, STREAMS = ("invoke", "ainvoke"), ("stream", "astream")
@@ -151,6 +151,22 @@ def waited_for(stage: Stage, how: str) -> None:
         work = model.ainvoke("hello", config=stage.config) if how == "ainvoke" else read(stage, model)
         with suppress(TimeoutError):
             await asyncio.wait_for(work, 0.3)
+
+    stage.run(main())
+
+
+@scenario("`asyncio.timeout` that gives up", 32, ends="cancelled unknown", hows=("ainvoke", "astream"))
+def out_of_time(stage: Stage, how: str) -> None:
+    stage.script(Reply(stall_after=0))
+
+    async def main() -> None:
+        model = stage.model()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await (
+                    model.ainvoke("hello", config=stage.config) if how == "ainvoke" else read(stage, model)
+                )
+        await until(lambda: not stage.tracker.active())
 
     stage.run(main())
 
