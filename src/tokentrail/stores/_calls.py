@@ -14,7 +14,7 @@ from tokentrail.models import LLMCall, LLMPayload
 from tokentrail.stores._delta import TAKEN, Delta
 from tokentrail.stores._lanes import COUNTED, TESTED
 from tokentrail.stores._rollups import Rollups
-from tokentrail.stores._rows import Shape, Shapes, payload_rows, washed
+from tokentrail.stores._rows import Groups, Shape, Shapes, by_columns, payload_rows, washed
 from tokentrail.stores.base import Appended, Refused
 
 CHUNK: Final = 500
@@ -105,8 +105,9 @@ class Calls:
 
         def write(some: Sequence[Record]) -> None:
             old = [gone[record["id"]] for record in some if record["id"] in gone]
-            self._insert(connection, [record["id"] for record in old], some)
-            delta.add(some, old)
+            groups = by_columns(some)
+            self._insert(connection, [record["id"] for record in old], groups)
+            delta.add(groups, by_columns(old))
 
         refused = self.each(connection, write, records, alone=alone)
         self._apply(connection, delta, known)
@@ -145,16 +146,16 @@ class Calls:
         driver = self._engine.dialect.loaded_dbapi
         return exc.DBAPIError, driver.Error, OverflowError, TypeError, ValueError
 
-    def _insert(self, connection: Connection, weaker: Collection[str], records: Sequence[Record]) -> None:
+    def _insert(self, connection: Connection, weaker: Collection[str], groups: Groups) -> None:
         if weaker:
             _delete(connection, weaker)
-        for shape, members in self._shapes.group(records):
+        for shape, members in self._shapes.of(groups):
             rows = shape.rows(members)
             if self._postgres:
                 _copy(connection, shape, rows)
             else:
                 connection.exec_driver_sql(shape.insert(), rows)
-        payloads = payload_rows(records)
+        payloads = payload_rows(groups)
         if payloads:
             names = ("call_id", "request", "response")
             connection.execute(sa.insert(PAYLOADS), [dict(zip(names, row, strict=True)) for row in payloads])
@@ -177,7 +178,7 @@ class Calls:
             for old in facts(connection, [record["id"]]):
                 if self._change(connection, record, emptied[record["id"]]):
                     (new,) = facts(connection, [record["id"]])
-                    delta.add([new], [old])
+                    delta.add(by_columns([new]), by_columns([old]))
                     replaced += 1
 
         refused = [each for record in records if (each := self._alone(connection, write, record))]
@@ -187,7 +188,7 @@ class Calls:
 
     def _change(self, connection: Connection, record: Record, emptied: Iterable[str]) -> bool:
         changes = {name: value for name, value in record.items() if name not in ("id", "finality")}
-        ((shape, members),) = self._shapes.group([changes])
+        ((shape, members),) = self._shapes.of(by_columns([changes]))
         (row,) = shape.rows(members)
         values = {**dict.fromkeys(emptied), **dict(zip(shape.columns, row, strict=True))}
         statement = sa.update(RAW).where(RAW.c.id == record["id"])
@@ -198,7 +199,7 @@ class Calls:
     def erase(self, connection: Connection, ids: Collection[str]) -> None:
         """Delete rows, and take their share away from every sum."""
         delta = Delta()
-        delta.add([], facts(connection, ids))
+        delta.add([], by_columns(facts(connection, ids)))
         _delete(connection, ids)
         self._apply(connection, delta, ledger(connection))
         self._rollups.forget(connection, delta)

@@ -7,7 +7,7 @@ right, and nothing else is needed: whatever fact of a call changes, old and new 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from tokentrail._records import FAILED, Record
 from tokentrail.stores._cover import HOUR, QUARTER, WIDTHS
 from tokentrail.stores._lanes import NARROW, NARROW_MASK, WIDE, Kind, Lanes, extremes_of, outdone
+from tokentrail.stores._rows import Groups
 
 SERIES_FIELDS: Final = ("provider", "model", "requested_model", "call_type", "status", "is_streaming")
 """A series is one combination of these that occurs, as in Prometheus."""
@@ -63,30 +64,30 @@ class Side:
         self._series: dict[tuple[int, tuple[Any, ...]], _Cell] = {}
         self._owners: dict[_Owner, _Gain] = {}
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, groups: Groups) -> None:
         """Count calls.
 
         Raises:
             OverflowError: a value is too large to be counted.
         """
         series, owners = self._series, self._owners
-        for each in records:
-            record = _known(each) if None in each.values() else each
-            get = record.get
-            shape = _shape(tuple(record))
-            total = shape.kind(record).adds(record)
-            started = record["started_at"]
-            slot = started // WIDTHS[QUARTER]
-            cell = series.get(key := (slot, shape.series(record)))
-            if cell is None:
-                series[key] = _Cell(total, [record])
-            else:
-                cell.total += total
-                cell.members.append(record)
-            tags = get("tags")
-            failed = (get("error_type"),) if record["status"] in FAILED else ()
-            labels = (get("user_id"), get("client_id"), tuple(tags) if tags else (), failed)
-            _gain(owners, (slot, get("session_id"), labels), total, started, started)
+        for columns, members in groups:
+            shape = _shape(columns)
+            for record in members:
+                get = record.get
+                total = shape.kind(record).adds(record)
+                started = record["started_at"]
+                slot = started // WIDTHS[QUARTER]
+                cell = series.get(key := (slot, shape.series(record)))
+                if cell is None:
+                    series[key] = _Cell(total, [record])
+                else:
+                    cell.total += total
+                    cell.members.append(record)
+                tags = get("tags")
+                failed = (get("error_type"),) if record["status"] in FAILED else ()
+                labels = (get("user_id"), get("client_id"), tuple(tags) if tags else (), failed)
+                _gain(owners, (slot, get("session_id"), labels), total, started, started)
 
     def cells(self) -> dict[Key, Cell]:
         """All cells of the finest levels."""
@@ -161,10 +162,6 @@ class _Cell:
     def __init__(self, total: int, members: list[Record]) -> None:
         self.total = total
         self.members = members
-
-
-def _known(record: Record) -> Record:
-    return {column: value for column, value in record.items() if value is not None}
 
 
 def joined(one: Cell, other: Cell) -> Cell:
@@ -250,17 +247,17 @@ class Delta:
         self.new: list[Side] = []
         self.old: list[Side] = []
 
-    def add(self, new: Sequence[Record], old: Sequence[Record]) -> None:
+    def add(self, new: Groups, old: Groups) -> None:
         """Rows that came, and rows that went; all or, if one of them cannot be counted, none.
 
         Raises:
             OverflowError: a value is too large to be counted.
         """
         both = (Side(), Side())
-        for side, records in zip(both, (new, old), strict=True):
-            side.add(records)
-        for sides, side, records in zip((self.new, self.old), both, (new, old), strict=True):
-            if records:
+        for side, groups in zip(both, (new, old), strict=True):
+            side.add(groups)
+        for sides, side, groups in zip((self.new, self.old), both, (new, old), strict=True):
+            if groups:
                 sides.append(side)
 
     def cells(self) -> tuple[dict[Key, Cell], Stale]:

@@ -13,6 +13,7 @@ from tokentrail.stores._cover import DAY, HOUR, LUNE, WIDTHS
 from tokentrail.stores._delta import FINEST, Delta, table_of
 from tokentrail.stores._lanes import Lanes, column_of
 from tokentrail.stores._rollups import Rollups, replace_sketches
+from tokentrail.stores._rows import by_columns
 from tokentrail.stores.base import Progress
 
 
@@ -30,7 +31,7 @@ def rebuild(connection: Connection, progress: Progress | None = None) -> int:
     rollups, done = Rollups(postgres=postgres), 0
     for records in all_facts(connection, since):
         delta = Delta()
-        delta.add([_without_session(record, kept) for record in records], [])
+        delta.add(by_columns(_without_session(record, kept) for record in records), [])
         rollups.apply(connection, delta, whole=False)
         done += len(records)
         if progress is not None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from itertools import repeat
 from operator import add, itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tokentrail._records import BOOLEAN, COLUMN_OF, FIELDS, LIST, MAPPING, PAYLOADS, TIME, Record, from_us
 from tokentrail.models._columns import TIMES_US
@@ -108,23 +108,37 @@ def _picker(names: Sequence[str]) -> Callable[[Record], tuple[Any, ...]]:
     return lambda record: tuple(record[name] for name in names)
 
 
+Groups: TypeAlias = list[tuple[tuple[str, ...], list[Record]]]
+"""Columns, and the records that have a value in just these."""
+
+
+def by_columns(records: Iterable[Record]) -> Groups:
+    """Records in groups; the order of groups is the order of their first record."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    before: tuple[str, ...] | None = None
+    for each in records:
+        record = (
+            {key: value for key, value in each.items() if value is not None}
+            if None in each.values()
+            else each
+        )
+        keys = tuple(record)
+        if keys != before:  # as a rule they are the same objects: cheaper than a look-up
+            members, before = groups.setdefault(keys, []), keys
+        members.append(record)
+    return list(groups.items())
+
+
 class Shapes:
-    """Groups records by shape."""
+    """Keeps the shapes that there were."""
 
     def __init__(self, dialect: str) -> None:
         self._encoders = _ENCODERS[dialect]
         self._known: dict[tuple[str, ...], Shape] = {}
 
-    def group(self, records: Iterable[Record]) -> list[tuple[Shape, list[Record]]]:
-        """Records by shape; the order of shapes is the order of their first record."""
-        groups: dict[tuple[str, ...], list[Record]] = {}
-        before: tuple[str, ...] | None = None
-        for record in records:
-            keys = tuple(record)
-            if keys != before:  # as a rule they are the same objects: cheaper than a look-up
-                members, before = groups.setdefault(keys, []), keys
-            members.append(record)
-        return [(self._shape(keys), members) for keys, members in groups.items()]
+    def of(self, groups: Groups) -> list[tuple[Shape, list[Record]]]:
+        """The shape of each group."""
+        return [(self._shape(keys), members) for keys, members in groups]
 
     def _shape(self, keys: tuple[str, ...]) -> Shape:
         shape = self._known.get(keys)
@@ -135,13 +149,14 @@ class Shapes:
         return shape
 
 
-def payload_rows(records: Iterable[Record]) -> list[tuple[str, str | None, str | None]]:
+def payload_rows(groups: Groups) -> list[tuple[str, str | None, str | None]]:
     """Rows of `llm_payload`, of the records that carry one."""
     request, response = PAYLOADS
     return [
         (record["id"], record.get(request), record.get(response))
-        for record in records
-        if request in record or response in record
+        for columns, members in groups
+        if request in columns or response in columns
+        for record in members
     ]
 
 
