@@ -207,7 +207,11 @@ def _distinct(connection: Connection, query: Query, name: str) -> int:
     if found is None:
         (group,) = answer(connection, Query((name,), filters=query.filters))
         return int(group[name])
-    keys = {key for _, key, calls in _read(connection, found, ["calls"], signed=False) if calls}
+    table, _ = table_of(dimension)
+    pieces = _pieces(found, signed=False)
+    keys = {
+        key for (key,) in _rows(connection, found, pieces, table, "DISTINCT u.key", "AND u.calls > 0", None)
+    }
     parts = [part for part in (found.before, found.after) if part is not None]
     unknown = _ids(connection, dimension, [None])
     if not parts:
@@ -233,7 +237,7 @@ def coarse_spans(
     if found is None or found.keys is None:
         return None
     totals: dict[Any, list[int]] = {}
-    blobs_of = "c.sign, u.durations, u.firsts"
+    blobs_of = "c.bucket, u.key, c.sign, u.durations, u.firsts"
     cells = _rows(connection, found, _pieces(found), "usage_sketch", blobs_of, "", found.keys)
     for _, key, sign, *blobs in cells:
         pair = totals.setdefault(found.keys[key], [0, 0])
@@ -265,8 +269,9 @@ def _read(
     """(number of the period, group or key, *counters); extremes with `signed=False`."""
     table, _ = table_of(found.dimension)
     postgres = connection.dialect.name == "postgresql"
-    together = ", ".join(_over_cells(name, postgres=postgres) for name in names)
-    apart = ", ".join(f"u.{column_of(name)}" for name in names)
+    place = ["c.bucket", "u.key"]
+    together = ", ".join([*place, *(_over_cells(name, postgres=postgres) for name in names)])
+    apart = ", ".join([*place, *(f"u.{column_of(name)}" for name in names)])
     several, single = _apart(_pieces(found, signed=signed))
     which = among if found.keys is None else found.keys
     rows = _rows(connection, found, several, table, together, "GROUP BY 1, 2", which)
@@ -327,10 +332,10 @@ def _rows(
     pieces: Sequence[tuple[int, Piece]],
     table: str,
     shown: str,
-    group_by: str,
+    further: str,
     which: Collection[int] | None,
 ) -> list[Any]:
-    """(number of the period, key, …) of some cells of a plan: those of some keys, or of all."""
+    """What is shown of some cells of a plan: those of some keys, or of all."""
     if which is not None and not which:
         return []
     where = ["u.level = c.level", "u.period >= c.low", "u.period < c.high"]
@@ -344,8 +349,8 @@ def _rows(
         with connection.exec_driver_sql(
             # As text: hundreds of parameters cost more than the question. All of it are integers of ours.
             f"WITH cover(bucket, sign, level, low, high) AS (VALUES {values}) "  # noqa: S608
-            f"SELECT c.bucket, u.key, {shown} FROM cover AS c CROSS JOIN {table} AS u "
-            f"WHERE {' AND '.join(where)} {group_by}"
+            f"SELECT {shown} FROM cover AS c CROSS JOIN {table} AS u "
+            f"WHERE {' AND '.join(where)} {further}"
         ) as result:
             rows += result.cursor.fetchall()  # plain tuples, thousands of them
     return rows
