@@ -50,17 +50,19 @@ def test_async_streams_and_the_end(provider: FakeProvider, mode: str) -> None:
     assert Counter((row.status, row.total_tokens) for row in rows) == {("success", 1588): 20}
 
 
+@pytest.mark.parametrize("mode", ["inline", "hooks"])
 @pytest.mark.parametrize(("ending", "code"), [("exit", 0), ("os_exit", 0), ("raise", 7)])
-def test_sync_calls_and_the_end(provider: FakeProvider, ending: str, code: int) -> None:
+def test_sync_calls_and_the_end(provider: FakeProvider, ending: str, code: int, mode: str) -> None:
     """Answers and streams before a normal end, an `os._exit` without clean-up, and an exit code."""
-    rows = run("sync_calls", provider.url, 6, ending, code=code)
+    rows = run("sync_calls", provider.url, 6, ending, mode, code=code)
     assert Counter((row.status, row.total_tokens) for row in rows) == {("success", 1588): 6}
 
 
-def test_half_read_stream_at_the_end(provider: FakeProvider) -> None:
+@pytest.mark.parametrize("mode", ["inline", "hooks"])
+def test_half_read_stream_at_the_end(provider: FakeProvider, mode: str) -> None:
     """A stream that the program leaves half read is abandoned."""
     provider.script("gpt-4o", Reply(chunks=50))
-    (row,) = run("half_read", provider.url)
+    (row,) = run("half_read", provider.url, mode)
     assert (row.status, row.is_streaming) == ("abandoned", True)
 
 

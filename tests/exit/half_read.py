@@ -12,7 +12,8 @@ from tokentrail.integrations.litellm import TokentrailLogger
 
 assert ready
 
-litellm.callbacks = [TokentrailLogger(Tracker())]
+mode = "hooks" if "hooks" in sys.argv else None
+litellm.callbacks = [TokentrailLogger(Tracker(), mode=mode)]
 stream = litellm.completion(
     model="openai/gpt-4o",
     messages=[{"role": "user", "content": "hello"}],

@@ -14,7 +14,8 @@ from tokentrail.integrations.litellm import TokentrailLogger
 assert ready
 
 base, count, ending = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-litellm.callbacks = [TokentrailLogger(Tracker())]
+mode = "hooks" if "hooks" in sys.argv else None
+litellm.callbacks = [TokentrailLogger(Tracker(), mode=mode)]
 
 for number in range(count):
     answer = litellm.completion(

@@ -313,7 +313,6 @@ def cached(stage: Stage, how: str) -> None:
 @scenario(
     "`generate` of three that were asked before but one, with a response cache",
     14,
-    33,
     ends="success sent, success sent, success hit, success hit, success sent",
     hows=("generate", "agenerate"),
 )

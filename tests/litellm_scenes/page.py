@@ -32,6 +32,15 @@ tokens; cost. **as sent** is what the provider sent, or its price: every count t
 not, and unknown where nothing was. *unknown* is an empty column, never a zero. A number in brackets is a
 known limit, below.
 """
+_TAIL: Final = """\
+## Programs that end
+
+Processes of their own, so not in the table: `tests/test_litellm_exit.py`. In both modes every answer that was
+read is a row when `asyncio.run` ends with 1, 20 or 200 calls, or the program by itself, by an exception or by
+`os._exit`; a stream that is half read then is `abandoned`. Parent and forked child record their own calls, in
+mode `inline`; mode `hooks` hears as little of a child as LiteLLM does. `tests/test_install.py` holds that
+`uninstall()` leaves nothing in LiteLLM.
+"""
 
 
 def page() -> str:
@@ -40,7 +49,7 @@ def page() -> str:
     chapters = [f"## {part}\n\n{_table([scene for scene in SCENES if scene.part == part])}" for part in parts]
     limits = "".join(f"{number}. {why}\n" for number, why in enumerate(_reasons(), 1))
     told = "What cannot be seen, and why.\n\n" + limits
-    return "\n".join([_HEAD, *chapters, "## Known limits\n", told])
+    return "\n".join([_HEAD, *chapters, _TAIL, "## Known limits\n", told])
 
 
 def _table(scenes: list[Scene]) -> str:
