@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Final
 
+import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import Field
+
+needs_events: Final = pytest.mark.skipif(
+    not hasattr(BaseChatModel, "stream_events"), reason="this LangChain has no `stream_events`"
+)
 
 
 def usage_of(given: Any, taken: Any, total: Any = None, **more: Any) -> UsageMetadata:

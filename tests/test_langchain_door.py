@@ -23,7 +23,7 @@ from langchain_openai import ChatOpenAI, OpenAI
 from pydantic import BaseModel
 
 import tokentrail
-from langchain_models import Scripted, usage_of
+from langchain_models import Scripted, needs_events, usage_of
 from langchain_scenarios.agents import BOB
 from tokentrail import Tracker
 from tokentrail.demo.provider import MISSING, FakeProvider, Reply
@@ -37,9 +37,6 @@ CACHED = {
     "prompt_tokens_details": {"cached_tokens": 4_000},
     "completion_tokens_details": {"reasoning_tokens": 400},
 }
-needs_events = pytest.mark.skipif(
-    not hasattr(ChatOpenAI, "stream_events"), reason="this LangChain has no `stream_events`"
-)
 TOKENS = ("input_tokens", "output_tokens", "total_tokens")
 
 

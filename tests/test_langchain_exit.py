@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from langchain_models import needs_events
 from tokentrail import Stats
 from tokentrail.demo.provider import FakeProvider, Reply
 
@@ -91,12 +92,14 @@ def test_daemon_thread(provider: FakeProvider) -> None:
     assert row.status == "interrupted"
 
 
+@needs_events
 def test_answer_whose_end_was_cancelled(provider: FakeProvider) -> None:
     """LangChain cancels the run of an answer that was read to its end; it was a success, with its tokens."""
     (row,) = run("events_v3", provider)
     assert (row.status, row.total_tokens) == ("success", 1588)
 
 
+@needs_events
 def test_half_read_events(provider: FakeProvider) -> None:
     """A stream of events that nobody ends is a row all the same."""
     (row,) = run("events_v3_half_read", provider)

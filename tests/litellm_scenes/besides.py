@@ -14,7 +14,7 @@ from litellm_rig import Rig
 from litellm_scenes.calls import aread
 from litellm_scenes.entries import CHATS, OTHERS, UNCOUNTED, Entry
 from litellm_scenes.providers import GEMINI, OLLAMA, OLLAMA_TEXT
-from litellm_scenes.scenes import ESTIMATED, UNKNOWN, Limit, Scene
+from litellm_scenes.scenes import ESTIMATED, OLD_BRIDGE, UNKNOWN, Limit, Scene
 from tokentrail.demo.provider import MISSING, Reply
 from tokentrail.integrations.litellm import TokentrailLogger, disarm
 
@@ -212,6 +212,7 @@ BESIDES: Final = (
         settings={"estimate_missing": True},
         tokens=ESTIMATED,
         costs=ESTIMATED,
+        limits=(OLD_BRIDGE,),
     ),
     _beside(
         "estimate-reported",

@@ -9,7 +9,7 @@ import litellm
 from litellm_rig import HI, Rig
 from litellm_scenes.answers import CACHED, PARTS
 from litellm_scenes.entries import GOOGLES, OTHERS, UNCOUNTED, WHOLE, Entry
-from litellm_scenes.scenes import AS_SENT, UNKNOWN, Limit, Scene
+from litellm_scenes.scenes import AS_SENT, OLD_BRIDGE, UNKNOWN, Limit, Scene
 from tokentrail.demo.provider import MISSING, Reply
 
 
@@ -57,12 +57,6 @@ _GOOGLE: Final = Limit(
     tokens=UNKNOWN,
     by_age=True,
 )
-_OLD_BRIDGE: Final = Limit(
-    why="LiteLLM before 1.108 cannot end a stream of the Responses API over Anthropic that tells no usage.",
-    entries=("responses stream (Anthropic)",),
-    ends=("error",),
-    versions="<1.108",
-)
 _BRIDGED: Final = tuple(one for one in OTHERS if one.name == "responses (Anthropic)")
 
 FUNCTIONS: Final = (
@@ -85,7 +79,7 @@ FUNCTIONS: Final = (
         "no usage",
         replies=(Reply(usage=MISSING, usage_in="none"),),
         entries=tuple(one for one in OTHERS if one not in _BRIDGED),
-        limits=(_OLD_BRIDGE,),
+        limits=(OLD_BRIDGE,),
     ),
     _function(
         "absent-fails",

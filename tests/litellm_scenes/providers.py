@@ -8,7 +8,7 @@ from typing import Any, Final
 from litellm_rig import Rig
 from litellm_scenes.answers import CACHED, PARTS, USAGE
 from litellm_scenes.entries import CLAUDES, KEY, Entry, four
-from litellm_scenes.scenes import AS_SENT, UNKNOWN, Limit, Scene
+from litellm_scenes.scenes import AS_SENT, UNKNOWN, UNTOLD_CLAUDE, Limit, Scene
 from tokentrail.demo.provider import MISSING, Reply
 
 
@@ -136,7 +136,7 @@ WIRED: Final = (
         MISSING,
         replies=(Reply(usage=MISSING, usage_in="none"),),
         entries=tuple(one for one in PROVIDERS if one not in _FAILS),
-        limits=(),
+        limits=(UNTOLD_CLAUDE,),
     ),
     _wire(
         "absent-fails",

@@ -60,6 +60,20 @@ class Limit:
         )
 
 
+UNTOLD_CLAUDE: Final = Limit(
+    why="LiteLLM before 1.103 fails at the end of an Anthropic stream without usage.",
+    entries=("completion stream (Anthropic)", "acompletion stream (Anthropic)"),
+    ends=("error",),
+    versions="<1.103",
+)
+OLD_BRIDGE: Final = Limit(
+    why="LiteLLM before 1.108 cannot end a stream of the Responses API over Anthropic that tells no usage.",
+    entries=("responses stream (Anthropic)",),
+    ends=("error",),
+    versions="<1.108",
+)
+
+
 class Seen(NamedTuple):
     """What the rows of one scene say: how each ended, and of each its tokens and its cost in a word."""
 

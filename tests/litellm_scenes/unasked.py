@@ -98,6 +98,23 @@ _MADE_UP_HOOKS: Final = (
     ),
 )
 
+_OLD_CACHE: Final = (
+    Limit(
+        why="LiteLLM before 1.103 puts a reasoning of 0 into its cache where a stream told none.",
+        entries=tuple(one.name for one in (*CHATS, *GEMINI, *OLLAMA) if one.streams),
+        tokens=(AS_SENT, "reasoning_tokens 0, not None"),
+        costs=(AS_SENT, FREE),
+        versions="<1.103",
+    ),
+    Limit(
+        why="LiteLLM before 1.103 does not say that `aresponses` has streamed an answer from its cache.",
+        modes=("inline",),
+        entries=("aresponses stream",),
+        costs=AS_SENT,
+        versions="<1.103",
+    ),
+)
+
 UNASKED: Final = (
     _own(
         "cache",
@@ -107,6 +124,7 @@ UNASKED: Final = (
         ends=("success", "success"),
         costs=(AS_SENT, FREE),
         rows_of=(0, 0),
+        limits=_OLD_CACHE,
     ),
     _own(
         "mock",

@@ -100,8 +100,9 @@ def describe(details: Details, kind: str, requested: str | None) -> dict[str, An
     """
     params = _dict(details.get("litellm_params"))
     metadata = _metadata(params)
-    provider = text_of(details.get("custom_llm_provider")) or text_of(params.get("custom_llm_provider"))
     model = text_of(details.get("model")) or requested
+    provider = text_of(details.get("custom_llm_provider")) or text_of(params.get("custom_llm_provider"))
+    provider = provider or _provider_in(model)
     fields: dict[str, Any] = {
         "model": bare_model(model, provider),
         "provider": provider,
@@ -145,6 +146,19 @@ def is_mock(details: Details) -> bool:
     if details.get("mock_response") is not None or params.get("mock_response") is not None:
         return True
     return details.get("api_key") == _MOCK_KEY
+
+
+def _provider_in(model: str | None) -> str | None:
+    """The provider at the front of a model's name: all that an older LiteLLM tells of its cache."""
+    front, slash, _ = (model or "").partition("/")
+    return front if slash and front in _providers() else None
+
+
+@lru_cache(maxsize=1)
+def _providers() -> frozenset[str]:
+    import litellm
+
+    return frozenset(str(getattr(one, "value", one)) for one in litellm.provider_list)
 
 
 def _dict(value: object) -> dict[str, Any]:
