@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokentrail._health import Health
@@ -54,6 +56,11 @@ class Asking:
             self._pricer = Pricer(health=self._health)
         return self._pricer.over(self._opened)
 
+    @functools.cached_property
+    def _data_dir(self) -> Path:
+        """Where journals are; read once, since looking through the environment takes as long as an answer."""
+        return load_settings().data_dir
+
     def _import_pending(self) -> None:
         url = self._opened().url
         if url.startswith("memory:"):
@@ -62,7 +69,7 @@ class Asking:
 
         import_pending(
             url,
-            load_settings().data_dir,
+            self._data_dir,
             open_store=self._opened,
             price=self._priced(),
             health=self._health,
