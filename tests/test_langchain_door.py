@@ -167,6 +167,13 @@ def test_context_metadata_and_tags_say_for_whom(ledger: Ledger) -> None:
     assert row.attributes == {}
 
 
+def test_a_context_names_the_kind_of_a_chat(ledger: Ledger) -> None:
+    """`call_type` of a context is kept: that it is a chat is all that LangChain can say of any."""
+    with tokentrail.context(call_type="agent_step"):
+        ledger.model().invoke("hello", config=ledger.config)
+    assert ledger.row.call_type == "agent_step"
+
+
 def test_bound_settings_belong_to_their_own_call(ledger: Ledger) -> None:
     """One model object called with other settings gives each row its own."""
     model = ledger.model(temperature=0.5)

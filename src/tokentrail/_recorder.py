@@ -80,11 +80,8 @@ class Recorder:
             The id of the call: a UUIDv7 of ours.
         """
         with self._guard_start:
-            fields.update(
-                model=model, provider=provider, request_id=request_id, is_streaming=bool(is_streaming)
-            )
-            if call_type != "chat":  # a context may name its own kind
-                fields["call_type"] = call_type
+            fields.update(model=model, provider=provider, call_type=call_type, request_id=request_id)
+            fields["is_streaming"] = bool(is_streaming)
             return self.begin(self.describe(fields, request))
         return new_id(now_us())
 
@@ -94,8 +91,10 @@ class Recorder:
         context = current_context()
         if context:
             self._take(columns, context)
-        columns.setdefault("call_type", "chat")
+        kind = columns.get("call_type", "chat")
         self._take(columns, fields)
+        if columns.get("call_type", "chat") == "chat":  # all that a door can say; a context may name its own
+            columns["call_type"] = kind
         if request is not None:
             self._payload(columns, "request", request)
         return columns
