@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 import threading
 from typing import Any
 
 import litellm
 import pytest
 from litellm import completion as imported_early
+from litellm.integrations.custom_logger import CustomLogger
 
 from litellm_rig import CACHED, CLAUDE, CLAUDE_USAGE, HI, QUIET, Rig, agrees, provider, rig
 from tokentrail import context
@@ -247,6 +249,31 @@ def test_sync_cache_hit_is_free(rig: Rig, cache: Any) -> None:
     assert [row.cache_hit for row in rows] == [None, True, True]
     assert [row.cost_usd for row in rows[1:]] == [0, 0]
     assert [row.total_tokens for row in rows] == [1588] * 3
+    assert len(rig.provider.sent) == 1
+
+
+def test_a_cache_hit_told_by_two_threads_is_one(
+    rig: Rig, cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiteLLM's event may come while the look into the cache still tells of the same answer."""
+    told = threading.Semaphore(0)
+
+    class Bell(CustomLogger):
+        def log_success_event(self, *args: Any, **kwargs: Any) -> None:
+            told.release()
+
+    monkeypatch.setattr(litellm, "callbacks", [*litellm.callbacks, Bell()])  # behind ours
+    asked = {"model": "text-completion-openai/gpt-3.5-turbo-instruct", "prompt": "hello", "caching": True}
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(100):
+            litellm.text_completion(**asked, **rig.openai)
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(told.acquire(timeout=30) for _ in range(100))
+    assert len(rig.rows(100)) == 100
+    assert rig.tracker.stats.overview().calls == 100
     assert len(rig.provider.sent) == 1
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tokentrail._guard import guarded
 from tokentrail.integrations import _litellm_streams as streams
-from tokentrail.integrations._litellm_calls import Attempt, find, remember
+from tokentrail.integrations._litellm_calls import Attempt, find, meeting, remember
 from tokentrail.integrations._litellm_details import Details, kind_of
 from tokentrail.integrations._litellm_frames import Doors
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of
@@ -75,15 +75,18 @@ def _looked(doors: Doors, found: Any, kwargs: dict[str, Any], clock: int) -> Non
 
 def _hit(doors: Doors, details: Details, kwargs: dict[str, Any], answer: object, clock: int) -> None:
     kind = kind_of(str(kwargs.get("call_type")))
-    if kind is None or find(details) is not None:
+    if kind is None:
         return
-    model = kwargs.get("model")
-    fields, _ = fields_of(details, kind, model if isinstance(model, str) else None, NONE_YET)
-    attempt = Attempt(details, kind)
-    attempt.clock = clock
-    remember(details, attempt)
-    elapsed = timedelta(microseconds=(time.perf_counter_ns() - clock) / 1000)
-    for tracker in doors.trackers():
-        attempt.begin(tracker, details, fields, started_at=datetime.now(UTC) - elapsed)
+    with meeting():
+        if find(details) is not None:
+            return
+        model = kwargs.get("model")
+        fields, _ = fields_of(details, kind, model if isinstance(model, str) else None, NONE_YET)
+        attempt = Attempt(details, kind)
+        attempt.clock = clock
+        remember(details, attempt)
+        elapsed = timedelta(microseconds=(time.perf_counter_ns() - clock) / 1000)
+        for tracker in doors.trackers():
+            attempt.begin(tracker, details, fields, started_at=datetime.now(UTC) - elapsed)
     usage = read_usage(usage_in(answer))
     attempt.end("success", usage=usage, response=answer, **{**answer_fields(answer), **HIT})

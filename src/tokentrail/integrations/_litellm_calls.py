@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -206,6 +207,16 @@ def _without_answer(error: BaseException | str) -> dict[str, Any]:
 _SHARED: Final = "litellm_params"
 """What a flat copy of the details has in common with the original, and with no other call."""
 _recent: Final[Shelf[int, tuple[object, Attempt]]] = Shelf()
+_meeting = threading.RLock()
+
+
+def meeting() -> threading.RLock:
+    """To be held from the look whether a call is known until it is.
+
+    Of an answer from its cache LiteLLM tells in two threads at once, and each would take it for a new call.
+    Reentrant, because a finaliser or a signal handler may end a stream inside.
+    """
+    return _meeting
 
 
 def remember(details: Details, attempt: Attempt) -> None:
@@ -228,8 +239,9 @@ def find(details: Details) -> Attempt | None:
 
 
 def _forked() -> None:
-    global _generation
+    global _generation, _meeting
     _generation += 1
+    _meeting = threading.RLock()
     _recent.clear()
 
 

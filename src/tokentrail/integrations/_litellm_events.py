@@ -15,7 +15,7 @@ from tokentrail._tracker import Tracker
 from tokentrail._usage import MISSING, Usage
 from tokentrail.integrations import _litellm_streams as streams
 from tokentrail.integrations._litellm_cache import HIT
-from tokentrail.integrations._litellm_calls import Attempt, find, remember, remember_copies
+from tokentrail.integrations._litellm_calls import Attempt, find, meeting, remember, remember_copies
 from tokentrail.integrations._litellm_details import Details, kind_of
 from tokentrail.integrations._litellm_estimates import estimate
 from tokentrail.integrations._litellm_operations import NONE_YET, fields_of
@@ -62,20 +62,21 @@ def succeeded(details: Details, response: object, tracker: Tracker, *, hooks: bo
     """LiteLLM says that a call has succeeded."""
     if _is_chunk(response):
         return  # a plain function registered as callback hears of every chunk
-    attempt = find(details)
     cached = details.get("cache_hit") is True
-    if attempt is None or (cached and not attempt.is_told(tracker)):
-        kind = kind_of(str(details.get("call_type")))
-        passed = details.get("call_type") == _PASSED
-        if kind is None or not (cached or hooks or passed):
+    with meeting():
+        attempt = find(details)
+        if attempt is None or (cached and not attempt.is_told(tracker)):
+            kind = kind_of(str(details.get("call_type")))
+            passed = details.get("call_type") == _PASSED
+            if kind is None or not (cached or hooks or passed):
+                return
+            if not (cached or passed or details.get("custom_llm_provider")):
+                return  # LiteLLM has asked through another of its functions, which told of it
+            attempt = _new(details, kind, None) if attempt is None else attempt
+            _begin(attempt, details, tracker, **_started_at(timing))
+        elif attempt.watched:
+            _fill(attempt, response)
             return
-        if not (cached or passed or details.get("custom_llm_provider")):
-            return  # LiteLLM has asked through another of its functions, which told of it
-        attempt = _new(details, kind, None) if attempt is None else attempt
-        _begin(attempt, details, tracker, **_started_at(timing))
-    elif attempt.watched:
-        _fill(attempt, response)
-        return
     fields = answer_fields(response)
     if cached:
         fields.update(HIT)
