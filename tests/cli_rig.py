@@ -32,6 +32,12 @@ class Command:
         return parsed(self(*arguments, "--json"))
 
 
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command line, and what it says."""
+    return Command(capsys, monkeypatch)
+
+
 def parsed(done: Done) -> dict[str, Any]:
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

@@ -19,12 +19,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cli_rig import Command, Done, parsed
+from cli_rig import Command, Done, command, parsed
 from tokentrail import __version__
 from tokentrail._cli.show import UNKNOWN, Show
 from tokentrail._tracker import Tracker
 
 PYTHON = sys.executable
+__all__ = ["command"]
+
 LATE = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 """The next day in Berlin."""
 RUNNING = """
@@ -36,11 +38,6 @@ sys.stdin.readline()
 tracker.finish(call_id, usage={"prompt_tokens": 10, "completion_tokens": 5})
 tracker.close()
 """
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
 
 
 def run(*arguments: str, **environment: str) -> Done:

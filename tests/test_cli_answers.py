@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 from pydantic import BaseModel
 
-from cli_rig import Command
+from cli_rig import Command, command
 from tokentrail import Stats, Tracker
 from tokentrail._cli import ask, options
 from tokentrail._cli.show import UNKNOWN
@@ -23,12 +23,9 @@ from tokentrail._settings import load_settings
 from tokentrail._stats._arguments import FilterArguments
 from tokentrail._stats._catalog import STATS, statistic
 
+__all__ = ["command"]
+
 MONDAY = datetime(2026, 3, 2, 8, tzinfo=UTC)
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -13,19 +13,16 @@ from typing import Any
 
 import pytest
 
-from cli_rig import Command
+from cli_rig import Command, command
 from tokentrail import Stats, Tracker
-from tokentrail._neighbours import ERROR
+from tokentrail._neighbours import ERROR, FIELDS_OF
 from tokentrail._query import filters
 from tokentrail._records import FIELDS, FINAL, to_us
 from tokentrail.stores import open_store
 
+__all__ = ["command"]
+
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return Command(capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -128,6 +125,25 @@ def test_an_archive_and_what_stays_are_everything(
     assert sorted(taken[ERROR]) == ["e0", "e1", "e2"]
     assert {call.id for call in store.scan(filters(), limit=5_000)} == {call["id"] for call in calls[2_200:]}
     store.close()
+
+
+def test_an_archive_has_the_neighbours_too(tmp_path: Path) -> None:
+    """Each table is a file, whose lines have all of its fields."""
+    with Tracker(f"sqlite:///{tmp_path / 'usage.db'}", capture="full") as tracker:
+        message = tracker.record_message("hi", session_id="s", user_id="u")
+        tracker.record_tool_call("search", session_id="s", arguments={"q": "x"})
+        tracker.record_feedback("f", "like", message_id=message, reasons=["short"])
+        tracker.record_error(ValueError("boom"), session_id="s")
+        tracker.session("s", platform="web")
+        tracker.flush()
+        done = tracker.stats.archive(datetime.now(UTC) + timedelta(days=1), tmp_path / "old")
+    assert done.rows == dict.fromkeys(FIELDS_OF, 1)
+    written = {kind: lines_of(tmp_path / "old" / f"{kind}.jsonl") for kind in FIELDS_OF}
+    assert {kind: set(lines[0]) for kind, lines in written.items()} == {
+        kind: set(fields) for kind, fields in FIELDS_OF.items()
+    }
+    assert written["message"][0]["message_content"] == "hi"
+    assert written["feedback"][0]["inaccurate_reasons"] == ["short"]
 
 
 def test_what_cannot_be_written_is_not_deleted(url: str, tmp_path: Path) -> None:

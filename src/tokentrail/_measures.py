@@ -217,3 +217,12 @@ def passes(record: Record, test: Test) -> bool:
     if how == "is_not":
         return found is None or found != value
     return (found is None) == (how == "unknown")
+
+
+def joined(operation: str, one: Any, other: Any) -> Any:
+    """A measure over two lots of calls, from that over each."""
+    if one is None or other is None:
+        return one if other is None else other
+    if operation in ("min", "max"):
+        return min(one, other) if operation == "min" else max(one, other)
+    return one + other

@@ -190,6 +190,7 @@ class ToolRecorder(Recorder):
         with self._guard_tool:
             described = dict(describe_error(error))
             if isinstance(error, BaseException) and error.__traceback__ is not None:
+                # Whole, with source lines: the program's own fault, where a call's is the provider's.
                 described["stack_trace"] = clean_text("".join(traceback.format_exception(error)[-30:]))
         return described
 

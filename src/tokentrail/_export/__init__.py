@@ -1,6 +1,6 @@
 """Export: rows out of a store, page by page, as CSV, JSON lines, Parquet or a data frame."""
 
-from tokentrail._export._archive import ARCHIVE_FORMATS, Archived, archive_in
+from tokentrail._export._archive import Archived, archive_in
 from tokentrail._export._export import (
     FORMATS,
     Export,
@@ -15,7 +15,6 @@ from tokentrail._export._kinds import KINDS
 from tokentrail._export._sources import call_pages
 
 __all__ = [
-    "ARCHIVE_FORMATS",
     "FORMATS",
     "KINDS",
     "Archived",

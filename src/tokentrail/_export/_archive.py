@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
-from tokentrail._export._kinds import Column
+from tokentrail._export._kinds import own
 from tokentrail._export._text import csv_lines, json_lines
 from tokentrail._neighbours import FIELDS_OF
-from tokentrail._records import FIELDS, TEXT
+from tokentrail._records import FIELDS, PAYLOADS
 from tokentrail.errors import ConfigurationError, QueryError
 
-ARCHIVE_FORMATS: Final = ("jsonl", "csv")
+_FORMATS: Final = ("jsonl", "csv")
 """Formats that grow line by line, so that what is deleted is always on the disk before."""
-_FIELDS: Final = {
-    "llm_call": FIELDS,
-    "llm_payload": dict.fromkeys(("call_id", "request", "response"), TEXT),
-    **FIELDS_OF,
+_COLUMNS: Final = {
+    "llm_call": own(*FIELDS),
+    "llm_payload": own("call_id", *PAYLOADS),
+    **{kind: own(*fields) for kind, fields in FIELDS_OF.items()},
 }
-"""Table → its fields. All of them are kept, under their public names."""
+"""Table → its columns. All of them are kept, under their public names."""
 
 
 class Archived(NamedTuple):
@@ -51,13 +50,12 @@ class Archive:
             ConfigurationError: a file cannot be written.
         """
         table = rows[0].__tablename__
-        columns = [Column(name, kind, attrgetter(name)) for name, kind in _FIELDS[table].items()]
         try:
             file = self._files.get(table)
             is_new = file is None
             if file is None:
                 file = self._files[table] = self._create(table)
-            for text in self._lines(columns, rows, headed=is_new):
+            for text in self._lines(table, rows, headed=is_new):
                 file.write(text.encode("utf-8", "replace"))
             file.flush()
             os.fsync(file.fileno())
@@ -72,10 +70,10 @@ class Archive:
         _sync_names(self._folder)
         return file
 
-    def _lines(self, columns: list[Column], rows: Sequence[Any], *, headed: bool) -> Iterator[str]:
+    def _lines(self, table: str, rows: Sequence[Any], *, headed: bool) -> Iterator[str]:
         if self._format == "jsonl":
-            return json_lines(columns, [rows])
-        lines = csv_lines(columns, [rows], bom=False)
+            return json_lines(_COLUMNS[table], [rows])
+        lines = csv_lines(_COLUMNS[table], [rows], bom=False)
         if not headed:
             next(lines)
         return lines
@@ -83,7 +81,7 @@ class Archive:
     def close(self) -> None:
         """Close the files; a folder that took nothing is removed again."""
         self._open.close()
-        if not self._files:
+        if not any(self._folder.iterdir()):
             self._folder.rmdir()
 
 
@@ -92,13 +90,13 @@ def archive_in(path: str | Path, format: str) -> Iterator[Archive]:
     """A new archive in a folder that is made for it, its owner's alone.
 
     Raises:
-        QueryError: the format is none of `ARCHIVE_FORMATS`.
+        QueryError: the format is no `jsonl` or `csv`.
         ConfigurationError: the folder is there already, or cannot be made.
     """
-    if format not in ARCHIVE_FORMATS:
+    if format not in _FORMATS:
         raise QueryError(
             f"format: {format!r} cannot be archived, rows are deleted as they are written. Use "
-            f"{' or '.join(ARCHIVE_FORMATS)}; for Parquet, export first and prune afterwards."
+            f"{' or '.join(_FORMATS)}; for Parquet, export first and prune afterwards."
         )
     folder = Path(path).expanduser()
     try:

@@ -53,7 +53,8 @@ def kind_of(name: str) -> Kind:
 # --- columns -------------------------------------------------------------------------------------
 
 
-def _own(*names: str) -> tuple[Column, ...]:
+def own(*names: str) -> tuple[Column, ...]:
+    """Columns that are attributes of a row, under the same names."""
     return tuple(Column(name, _KIND_OF.get(name, FIELDS.get(name, TEXT)), attrgetter(name)) for name in names)
 
 
@@ -96,7 +97,7 @@ def _plain_text(row: Any) -> str | None:
     return "".join(word for word in words if isinstance(word, str))
 
 
-_ID: Final = (*_own("id"), Column("timestamp", TIME, attrgetter("started_at")))
+_ID: Final = (*own("id"), Column("timestamp", TIME, attrgetter("started_at")))
 _MODEL: Final = Column("model_name", TEXT, lambda call: call.model or call.requested_model)
 _BOT: Final = (
     _extra("bot_id", "agent_id"),
@@ -109,57 +110,57 @@ _MESSAGES: Final = (
     *_ID,
     *_BOT,
     _extra("runner_name"),
-    *_own("message_content"),
+    *own("message_content"),
     Column("message_text", TEXT, _plain_text),
-    *_own("session_id", "status", "level", "platform", "user_id"),
+    *own("session_id", "status", "level", "platform", "user_id"),
 )
 _LLM_CALLS: Final = (
     *_ID,
     _MODEL,
-    *_own("input_tokens", "output_tokens", "total_tokens", "duration_ms"),
+    *own("input_tokens", "output_tokens", "total_tokens", "duration_ms"),
     Column("cost", MONEY, attrgetter("cost_usd")),
-    *_own("status"),
+    *own("status"),
     *_BOT,
-    *_own("session_id", "message_id", "error_message"),
+    *own("session_id", "message_id", "error_message"),
 )
 _EMBEDDING_CALLS: Final = (
     *_ID,
     _MODEL,
     Column("prompt_tokens", INTEGER, attrgetter("input_tokens")),
-    *_own("total_tokens", "duration_ms", "input_count", "status", "error_message"),
+    *own("total_tokens", "duration_ms", "input_count", "status", "error_message"),
     _extra("knowledge_base_id"),
     _extra("query_text"),
-    *_own("session_id", "message_id", "call_type"),
+    *own("session_id", "message_id", "call_type"),
 )
 _TOOL_CALLS: Final = (
     *_ID,
-    *_own("tool_name", "tool_source", "duration_ms", "status"),
+    *own("tool_name", "tool_source", "duration_ms", "status"),
     *_BOT,
-    *_own("session_id", "message_id", "arguments", "result", "error_message"),
+    *own("session_id", "message_id", "arguments", "result", "error_message"),
 )
 _ERRORS: Final = (
     *_ID,
-    *_own("error_type", "error_message"),
+    *own("error_type", "error_message"),
     *_BOT,
-    *_own("session_id", "message_id", "stack_trace"),
+    *own("session_id", "message_id", "stack_trace"),
 )
 _SESSIONS: Final = (
-    *_own("session_id"),
+    *own("session_id"),
     *_BOT,
-    *_own("message_count", "start_time", "last_activity", "is_active", "platform", "user_id"),
+    *own("message_count", "start_time", "last_activity", "is_active", "platform", "user_id"),
 )
 _FEEDBACK: Final = (
     *_ID,
-    *_own("feedback_id", "feedback_type", "feedback_content", "inaccurate_reasons"),
+    *own("feedback_id", "feedback_type", "feedback_content", "inaccurate_reasons"),
     *_BOT,
-    *_own("session_id", "message_id", "stream_id", "user_id", "platform"),
+    *own("session_id", "message_id", "stream_id", "user_id", "platform"),
 )
 
 _EMBEDDING: Final = "embedding"
 _OPINIONS: Final = {"feedback_type": ("like", "dislike")}
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "calls": Kind(calls(), measured("calls"), _own(*FIELDS)),
+    "calls": Kind(calls(), measured("calls"), own(*FIELDS)),
     "llm-calls": Kind(
         calls(holds=lambda call: call.call_type != _EMBEDDING),
         measured("calls", less="embedding_calls"),

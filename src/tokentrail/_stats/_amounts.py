@@ -8,7 +8,7 @@ from functools import lru_cache
 from operator import add, sub
 from typing import Any, Final, TypeVar
 
-from tokentrail._measures import MEASURES, public
+from tokentrail._measures import MEASURES, joined, public
 from tokentrail._records import SCALES, from_us
 from tokentrail._stats._answers import (
     Amounts,
@@ -85,16 +85,8 @@ def added(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for group in groups:
         for name in MEASURES.keys() & group.keys():
-            whole[name] = _joined(MEASURES[name].op, whole.get(name), group[name])
+            whole[name] = joined(MEASURES[name].op, whole.get(name), group[name])
     return whole
-
-
-def _joined(operation: str, one: Any, other: Any) -> Any:
-    if one is None or other is None:
-        return one if other is None else other
-    if operation in ("min", "max"):
-        return min(one, other) if operation == "min" else max(one, other)
-    return one + other
 
 
 def amounts(answer: type[AmountsT], group: Mapping[str, Any], **more: Any) -> AmountsT:

@@ -11,10 +11,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from tokentrail._measures import MEASURES
+from tokentrail._measures import MEASURES, joined
 from tokentrail._query import Filters, Query
 from tokentrail.stores import _sketches
-from tokentrail.stores._compile import answer, joined, spans
+from tokentrail.stores._compile import answer, spans
 from tokentrail.stores._cover import LUNE, Piece, cover
 from tokentrail.stores._delta import ALL, USER, label_of, table_of, token_of
 from tokentrail.stores._lanes import column_of, known_of

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, FromClause, Label, Select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from tokentrail._measures import GENERATION, MEASURES, SIZE, Test
+from tokentrail._measures import GENERATION, MEASURES, SIZE, Test, joined
 from tokentrail._periods import edges, period_of, slot_of
 from tokentrail._query import Filters, Query, Wanted, arrange, is_pattern, matcher
 from tokentrail._records import COLUMN_OF, DURATION, FIELDS, STATUSES, TEXT, TIME, from_us, to_us
@@ -362,12 +362,3 @@ def _in_periods(rows: Sequence[Row], query: Query, beginnings: Sequence[int]) ->
         else:
             periods[key] = [joined(*each) for each in zip(operations, known, values, strict=True)]
     return [(list(key), values) for key, values in periods.items()]
-
-
-def joined(operation: str, one: Any, other: Any) -> Any:
-    """A measure over two lots of calls, from that over each."""
-    if one is None or other is None:
-        return one if other is None else other
-    if operation in ("min", "max"):
-        return min(one, other) if operation == "min" else max(one, other)
-    return one + other
